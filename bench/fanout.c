@@ -1,0 +1,374 @@
+/* Fan-out: P threads publish, S subscriptions receive everything; every message is checked, for contents and order. */
+#define _GNU_SOURCE
+#include <broadcaster/broadcaster.h>
+
+#include <getopt.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "payload.h"
+
+#define BATCH_MAX 1024
+#define SAMPLES 65536 /* latencies kept per reader */
+
+struct plan {
+    const char *url;
+    unsigned subscribers, publishers, workers, idle, batch;
+    size_t size;
+    uint64_t messages, rate;
+    enum bcast_policy policy;
+    bool json;
+};
+
+struct run {
+    struct plan plan;
+    struct bcast *b;
+    struct bcast_channel *channel;
+    struct bcast_sub **subs, **idle;
+    pthread_barrier_t start;
+    _Atomic uint64_t published, cpu_ns, failed;
+    _Atomic uint64_t *seen; /* per subscription: received and lost */
+    _Atomic uint64_t received, lost, gaps, wrong;
+    uint32_t *latencies;
+    _Atomic size_t latency_count;
+    uint64_t stamp_every;
+};
+
+struct worker {
+    struct run *run;
+    unsigned index;
+    pthread_t thread;
+};
+
+static uint64_t now_ns(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void die(const char *what)
+{
+    fprintf(stderr, "fanout: %s: %s\n", what, bcast_error_text());
+    exit(1);
+}
+
+/* ------------------------------------------------------------------------------------------------------ threads -- */
+
+static void pace(uint64_t start, uint64_t number, uint64_t rate)
+{
+    uint64_t due = start + (uint64_t)((double)number * 1e9 / (double)rate);
+    struct timespec until = {(time_t)(due / 1000000000), (long)(due % 1000000000)};
+    if (due > now_ns(CLOCK_MONOTONIC) + 50000)
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+    while (now_ns(CLOCK_MONOTONIC) < due)
+        ;
+}
+
+static void *publish(void *argument)
+{
+    struct worker *me = argument;
+    struct run *run = me->run;
+    const struct plan *plan = &run->plan;
+    uint64_t mine = plan->messages / plan->publishers;
+    unsigned char *data = calloc(1, plan->size);
+    pthread_barrier_wait(&run->start);
+    uint64_t cpu = now_ns(CLOCK_THREAD_CPUTIME_ID), start = now_ns(CLOCK_MONOTONIC);
+    for (uint64_t i = 0; i < mine; i++) {
+        if (plan->rate != 0)
+            pace(start, i, plan->rate);
+        payload_fill(data, plan->size, payload_mark(me->index, i),
+                     i % run->stamp_every == 0 ? now_ns(CLOCK_MONOTONIC) : 0);
+        int status;
+        while ((status = bcast_publish_to(run->channel, data, plan->size)) == BCAST_TIMEOUT)
+            ;
+        if (status != BCAST_OK)
+            die("publish");
+        if (i % 65536 == 65535)
+            atomic_fetch_add_explicit(&run->published, 65536, memory_order_relaxed);
+    }
+    atomic_fetch_add(&run->published, mine % 65536);
+    atomic_fetch_add(&run->cpu_ns, now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu);
+    free(data);
+    return NULL;
+}
+
+struct tally {
+    struct payload_reader reader;
+    uint64_t received, lost, gaps;
+};
+
+static void take(struct run *run, struct tally *tally, const struct bcast_event *event)
+{
+    if (event->kind == BCAST_GAP) {
+        tally->lost += event->lost;
+        tally->gaps++;
+        return;
+    }
+    bool gaps = run->plan.policy != BCAST_BLOCK || run->plan.workers > 1;
+    if (event->size != run->plan.size)
+        tally->reader.wrong++;
+    uint64_t time_ns = payload_check(&tally->reader, event->data, event->size, gaps);
+    tally->received++;
+    if (time_ns != 0) {
+        size_t at = atomic_fetch_add_explicit(&run->latency_count, 1, memory_order_relaxed) % SAMPLES;
+        uint64_t took = now_ns(CLOCK_MONOTONIC) - time_ns;
+        run->latencies[at] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
+    }
+}
+
+/* Reads one subscription, alone or with fellow workers, until everything was received or lost. */
+static void *receive(void *argument)
+{
+    struct worker *me = argument;
+    struct run *run = me->run;
+    const struct plan *plan = &run->plan;
+    unsigned which = me->index / plan->workers;
+    uint64_t total = plan->messages / plan->publishers * plan->publishers;
+    struct bcast_sub *sub = run->subs[which];
+    struct bcast_event *events = calloc(BATCH_MAX, sizeof *events);
+    struct tally *tally = calloc(1, sizeof *tally);
+    pthread_barrier_wait(&run->start);
+    for (uint64_t done = 0; plan->workers > 1 ? atomic_load(&run->seen[which]) < total : done < total;) {
+        size_t count = 1;
+        int status = plan->batch > 1 ? bcast_next_batch(sub, events, plan->batch, &count, 5000)
+                                     : bcast_next(sub, events, 5000);
+        if (status == BCAST_ERR_CLOSED || status == BCAST_TIMEOUT)
+            break;
+        if (status != BCAST_OK)
+            die("next");
+        uint64_t before = tally->received + tally->lost;
+        for (size_t i = 0; i < count; i++)
+            take(run, tally, &events[i]);
+        done = tally->received + tally->lost;
+        if (plan->workers > 1 && atomic_fetch_add(&run->seen[which], done - before) + done - before >= total)
+            bcast_cancel(sub); /* the fellow workers may go */
+    }
+    for (unsigned i = 0; i < BATCH_MAX; i++)
+        bcast_release(&events[i]);
+    atomic_fetch_add(&run->received, tally->received);
+    atomic_fetch_add(&run->lost, tally->lost);
+    atomic_fetch_add(&run->gaps, tally->gaps);
+    atomic_fetch_add(&run->wrong, tally->reader.wrong);
+    free(tally);
+    free(events);
+    return NULL;
+}
+
+static _Atomic int measuring;
+
+static void *show_progress(void *argument)
+{
+    struct run *run = argument;
+    while (atomic_load(&measuring)) {
+        usleep(200000);
+        fprintf(stderr, "\r  %u subscribers: %3.0f %% ", run->plan.subscribers,
+                100.0 * (double)atomic_load(&run->published) / (double)run->plan.messages);
+    }
+    fprintf(stderr, "\r%40s\r", "");
+    return NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------------ one run -- */
+
+static struct bcast_sub **subscribe(struct run *run, unsigned count, enum bcast_policy policy)
+{
+    struct bcast_sub **subs = calloc(count + 1, sizeof(struct bcast_sub *));
+    struct bcast_sub_options options = bcast_sub_options_init();
+    options.policy = policy;
+    options.shared = run->plan.workers > 1;
+    for (unsigned i = 0; i < count; i++)
+        if (bcast_subscribe(run->b, "fanout", &options, &subs[i]) != BCAST_OK)
+            die("subscribe");
+    return subs;
+}
+
+static void unsubscribe(struct bcast_sub **subs, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        bcast_unsubscribe(subs[i]);
+    free(subs);
+}
+
+static void set_up(struct run *run)
+{
+    const struct plan *plan = &run->plan;
+    if (bcast_open(plan->url, NULL, &run->b) != BCAST_OK)
+        die("open");
+    if (bcast_channel(run->b, "fanout", 0, &run->channel) != BCAST_OK)
+        die("channel");
+    run->subs = subscribe(run, plan->subscribers, plan->policy);
+    run->idle = subscribe(run, plan->idle, BCAST_DROP_OLDEST);
+    run->seen = calloc(plan->subscribers + 1, sizeof *run->seen);
+    run->latencies = calloc(SAMPLES, sizeof *run->latencies);
+    run->stamp_every = plan->rate != 0 ? 1 : 509; /* a prime: no beat with segments */
+    pthread_barrier_init(&run->start, NULL, plan->subscribers * plan->workers + plan->publishers + 1);
+}
+
+static void tear_down(struct run *run)
+{
+    pthread_barrier_destroy(&run->start);
+    unsubscribe(run->subs, run->plan.subscribers);
+    unsubscribe(run->idle, run->plan.idle);
+    bcast_channel_free(run->channel);
+    bcast_close(run->b);
+    free((void *)run->seen);
+    free(run->latencies);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static double percentile_us(struct run *run, double part)
+{
+    size_t count = run->latency_count < SAMPLES ? run->latency_count : SAMPLES;
+    qsort(run->latencies, count, sizeof *run->latencies, by_value);
+    return count == 0 ? 0 : run->latencies[(size_t)(part * (double)(count - 1))] / 1e3;
+}
+
+static void report(struct run *run, double published_s, double all_s)
+{
+    const struct plan *plan = &run->plan;
+    uint64_t messages = plan->messages / plan->publishers * plan->publishers;
+    double per_s = (double)messages / published_s, deliveries = (double)run->received / all_s;
+    uint64_t lost = messages * plan->subscribers - run->received;
+    double p50 = percentile_us(run, 0.5), p99 = percentile_us(run, 0.99);
+    double cpu = (double)run->cpu_ns / (double)messages;
+    if (plan->json)
+        printf("{\"url\": \"%s\", \"subscribers\": %u, \"publishers\": %u, \"size\": %zu, \"messages\": %llu, "
+               "\"seconds\": %.4f, \"publish_per_s\": %.0f, \"deliveries_per_s\": %.0f, \"lost\": %llu, \"gaps\": %llu, "
+               "\"p50_us\": %.2f, \"p99_us\": %.2f, \"publisher_cpu_ns\": %.1f}\n",
+               plan->url, plan->subscribers, plan->publishers, plan->size, (unsigned long long)messages, all_s, per_s,
+               deliveries, (unsigned long long)lost, (unsigned long long)run->gaps, p50, p99, cpu);
+    else
+        printf("%11u %11llu %12llu %14.2f %16.2f %9llu %11.1f %11.1f\n", plan->subscribers,
+               (unsigned long long)messages, (unsigned long long)run->received, per_s / 1e6, deliveries / 1e6,
+               (unsigned long long)lost, p50, p99);
+    fflush(stdout);
+}
+
+static int measure(const struct plan *plan)
+{
+    struct run *run = calloc(1, sizeof *run);
+    run->plan = *plan;
+    set_up(run);
+    unsigned readers = plan->subscribers * plan->workers;
+    struct worker *workers = calloc(readers + plan->publishers, sizeof *workers);
+    for (unsigned i = 0; i < readers + plan->publishers; i++) {
+        workers[i] = (struct worker){.run = run, .index = i < readers ? i : i - readers};
+        pthread_create(&workers[i].thread, NULL, i < readers ? receive : publish, &workers[i]);
+    }
+    pthread_t progress;
+    bool show = isatty(2) && !plan->json;
+    atomic_store(&measuring, 1);
+    if (show)
+        pthread_create(&progress, NULL, show_progress, run);
+    pthread_barrier_wait(&run->start);
+    uint64_t begin = now_ns(CLOCK_MONOTONIC);
+    for (unsigned i = readers; i < readers + plan->publishers; i++)
+        pthread_join(workers[i].thread, NULL);
+    if (bcast_flush(run->b, 60000) != BCAST_OK)
+        die("flush");
+    uint64_t published = now_ns(CLOCK_MONOTONIC);
+    for (unsigned i = 0; i < readers; i++)
+        pthread_join(workers[i].thread, NULL);
+    uint64_t end = now_ns(CLOCK_MONOTONIC);
+    atomic_store(&measuring, 0);
+    if (show)
+        pthread_join(progress, NULL);
+    report(run, (double)(published - begin) / 1e9, (double)(end - begin) / 1e9);
+    uint64_t wrong = run->wrong;
+    if (wrong != 0)
+        fprintf(stderr, "fanout: %llu messages were damaged or out of order\n", (unsigned long long)wrong);
+    tear_down(run);
+    free(workers);
+    free(run);
+    return wrong != 0;
+}
+
+/* ----------------------------------------------------------------------------------------------------- arguments -- */
+
+static const char help[] =
+    "usage: fanout [--url URL] [--subscribers N[,N...]] [--publishers N] [--size BYTES] [--messages N]\n"
+    "              [--policy block|drop_oldest|disconnect] [--batch N] [--workers N] [--idle-subscribers N]\n"
+    "              [--rate N] [--json]\n"
+    "Publishes to one channel and checks what every subscription receives. --batch 1 uses bcast_next, more\n"
+    "bcast_next_batch; --workers N lets N threads share each subscription; --rate is in messages per second and\n"
+    "publisher (0: as fast as possible). Latencies are from before publish to after next.\n";
+
+static uint64_t number(const char *text, const char *option, uint64_t least, uint64_t most)
+{
+    char *end;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (*end != '\0' || end == text || value < least || value > most) {
+        fprintf(stderr, "fanout: --%s wants a number from %llu to %llu, not '%s'\n", option, (unsigned long long)least,
+                (unsigned long long)most, text);
+        exit(2);
+    }
+    return value;
+}
+
+static enum bcast_policy policy(const char *text)
+{
+    static const char *const names[] = {"drop_oldest", "block", "disconnect"};
+    for (unsigned i = 0; i < 3; i++)
+        if (strcmp(text, names[i]) == 0)
+            return (enum bcast_policy)i;
+    fprintf(stderr, "fanout: --policy is drop_oldest, block or disconnect, not '%s'\n", text);
+    exit(2);
+}
+
+static const struct option options[] = {
+    {"url", 1, NULL, 'u'},     {"subscribers", 1, NULL, 's'}, {"publishers", 1, NULL, 'p'},
+    {"size", 1, NULL, 'z'},    {"messages", 1, NULL, 'm'},    {"policy", 1, NULL, 'o'},
+    {"batch", 1, NULL, 'b'},   {"workers", 1, NULL, 'w'},     {"idle-subscribers", 1, NULL, 'i'},
+    {"rate", 1, NULL, 'r'},    {"json", 0, NULL, 'j'},        {"help", 0, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static void parse(int count, char **words, struct plan *plan, char **subscribers)
+{
+    for (int c; (c = getopt_long(count, words, "", options, NULL)) != -1;)
+        switch (c) {
+        case 'u': plan->url = optarg; break;
+        case 's': *subscribers = optarg; break;
+        case 'p': plan->publishers = (unsigned)number(optarg, "publishers", 1, PAYLOAD_PUBLISHERS); break;
+        case 'z': plan->size = number(optarg, "size", PAYLOAD_MIN, 1 << 30); break;
+        case 'm': plan->messages = number(optarg, "messages", 1, UINT64_C(1) << 50); break;
+        case 'o': plan->policy = policy(optarg); break;
+        case 'b': plan->batch = (unsigned)number(optarg, "batch", 1, BATCH_MAX); break;
+        case 'w': plan->workers = (unsigned)number(optarg, "workers", 1, 1024); break;
+        case 'i': plan->idle = (unsigned)number(optarg, "idle-subscribers", 0, 100000); break;
+        case 'r': plan->rate = number(optarg, "rate", 0, 1000000000); break;
+        case 'j': plan->json = true; break;
+        case 'h': fputs(help, stdout); exit(0);
+        default: fputs(help, stderr); exit(2);
+        }
+}
+
+int main(int count, char **words)
+{
+    struct plan plan = {.url = "memory://", .publishers = 1, .workers = 1, .batch = 64, .size = 64,
+                        .policy = BCAST_BLOCK};
+    char usual[] = "1,4,16,64", *subscribers = usual;
+    parse(count, words, &plan, &subscribers);
+    bool usual_count = plan.messages == 0;
+    if (!plan.json)
+        printf("%11s %11s %12s %14s %16s %9s %11s %11s\n", "subscribers", "published", "delivered", "M published/s",
+               "M deliveries/s", "lost", "p50 µs", "p99 µs");
+    int failed = 0;
+    for (char *text = strtok(subscribers, ","); text != NULL; text = strtok(NULL, ",")) {
+        plan.subscribers = (unsigned)number(text, "subscribers", 0, 10000);
+        if (usual_count)
+            plan.messages = 40000000 / (plan.subscribers < 4 ? 1 : plan.subscribers / 4);
+        failed |= measure(&plan);
+    }
+    return failed;
+}

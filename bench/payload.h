@@ -1,0 +1,59 @@
+/* What benchmark messages hold, so that whoever reads them can tell that they are whole, and in order. The same for the
+ * library and for everything it is compared with. */
+#ifndef PAYLOAD_H
+#define PAYLOAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define PAYLOAD_MIN 16 /* bytes: mark and time; the rest is derived from them */
+#define PAYLOAD_PUBLISHERS 64
+
+static inline uint64_t payload_mark(unsigned publisher, uint64_t number)
+{
+    return (uint64_t)publisher << 56 | number;
+}
+
+static inline uint64_t payload_word(uint64_t mark, size_t i)
+{
+    return mark * UINT64_C(0x9e3779b97f4a7c15) + i;
+}
+
+static inline void payload_fill(unsigned char *data, size_t size, uint64_t mark, uint64_t time_ns)
+{
+    memcpy(data, &mark, 8);
+    memcpy(data + 8, &time_ns, 8);
+    for (size_t i = 16; i + 8 <= size; i += 8) {
+        uint64_t word = payload_word(mark, i);
+        memcpy(data + i, &word, 8);
+    }
+}
+
+/* One reader's view: the next number expected of each publisher. */
+struct payload_reader {
+    uint64_t next[PAYLOAD_PUBLISHERS];
+    uint64_t wrong; /* torn, out of order, or missing where nothing may be */
+};
+
+/* `gaps` allows numbers to be missing. Returns the time stamp, 0 for most messages. */
+static inline uint64_t payload_check(struct payload_reader *reader, const unsigned char *data, size_t size, bool gaps)
+{
+    uint64_t mark, time_ns, wrong = 0;
+    memcpy(&mark, data, 8);
+    memcpy(&time_ns, data + 8, 8);
+    uint64_t *next = &reader->next[mark >> 56 & (PAYLOAD_PUBLISHERS - 1)];
+    uint64_t number = mark & ((UINT64_C(1) << 56) - 1);
+    wrong |= gaps ? (uint64_t)(number < *next) : number ^ *next;
+    *next = number + 1;
+    for (size_t i = 16; i + 8 <= size; i += 8) {
+        uint64_t word;
+        memcpy(&word, data + i, 8);
+        wrong |= word ^ payload_word(mark, i);
+    }
+    reader->wrong += wrong != 0;
+    return time_ns;
+}
+
+#endif

@@ -1,0 +1,26 @@
+/* All of the library's own memory comes through here, so that tests can count it and make it fail. */
+#ifndef BASE_MEMORY_H
+#define BASE_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define MEMORY_LINE 64 /* bytes that move between cores together */
+
+void *memory_get(size_t size);                  /* zeroed, MEMORY_LINE-aligned where size reaches it; or NULL */
+void memory_put(void *memory);                  /* NULL is allowed */
+void *memory_get_block(size_t size);            /* zeroed; large ones straight from the system */
+void memory_put_block(void *block, size_t size);
+char *memory_copy(const void *from, size_t size); /* with a NUL behind it */
+
+#ifdef BCAST_TEST_HOOKS
+#include <stdatomic.h>
+#include <stdint.h>
+struct memory_hooks {
+    _Atomic uint64_t allocations; /* counted */
+    _Atomic int64_t fail_at;      /* the allocation to fail, counted down to 1; 0: none */
+};
+extern struct memory_hooks memory_hooks;
+#endif
+
+#endif

@@ -1,0 +1,23 @@
+#define _POSIX_C_SOURCE 200809L
+#include "base/thread.h"
+
+#include <signal.h>
+#include <stdint.h>
+
+int thread_start_blocked(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    int error = pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (error != 0)
+        return error;
+    error = pthread_create(thread, attributes, run, argument); /* it inherits the mask */
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+unsigned long thread_id(void)
+{
+    static _Thread_local char anchor; /* its address is the number */
+    return (unsigned long)(uintptr_t)&anchor;
+}

@@ -1,0 +1,371 @@
+#include "cursor.h"
+
+#include <ck_pr.h>
+#include <sched.h>
+
+#include "word.h"
+
+#define STEPPING WORD_SEALED
+#define DEDICATED_END (UINT64_C(0x7fff) * 8) /* the offset, in a position, behind a dedicated segment's record */
+
+/* -------------------------------------------------------------------------------------------------------- holds -- */
+
+static struct hold *hold_get(struct holds *holds, struct segment *segment)
+{
+    struct hold *hold = holds->free;
+    if (hold != NULL) {
+        holds->free = hold->next_free;
+    } else {
+        hold = memory_get(sizeof *hold);
+        if (hold == NULL)
+            return NULL;
+        hold->holds = holds;
+        hold->next_all = holds->all;
+        holds->all = hold;
+    }
+    hold->segment = segment;
+    hold->events = 0;
+    hold->current = true;
+    return hold;
+}
+
+static void hold_put(struct hold *hold)
+{
+    segment_unpin(hold->segment);
+    hold->segment = NULL;
+    hold->next_free = hold->holds->free;
+    hold->holds->free = hold;
+}
+
+void hold_release(struct hold *hold)
+{
+    if (--hold->events == 0 && !hold->current)
+        hold_put(hold);
+}
+
+void holds_free(struct holds *holds)
+{
+    while (holds->all != NULL) {
+        struct hold *hold = holds->all;
+        holds->all = hold->next_all;
+        if (hold->segment != NULL)
+            segment_unpin(hold->segment);
+        memory_put(hold);
+    }
+    holds->free = NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------------- moving -- */
+
+static bool dropping(const struct cursor *cursor)
+{
+    return cursor->policy != CURSOR_BLOCK;
+}
+
+/* Pins the oldest segment of the chain. */
+static struct segment *pin_head(struct ring *ring)
+{
+    for (;;) {
+        struct segment *head = atomic_load_explicit(&ring->head, memory_order_acquire);
+        if (segment_pin(head, atomic_load_explicit(&head->number, memory_order_acquire)))
+            return head;
+    }
+}
+
+/* Is at least a limit's worth waiting from `segment` on? */
+static bool too_far(const struct cursor *cursor, struct ring_limits tail, struct segment *segment)
+{
+    return tail.messages - atomic_load_explicit(&segment->base, memory_order_relaxed) >= cursor->limits.messages ||
+           tail.bytes - atomic_load_explicit(&segment->base_bytes, memory_order_relaxed) >= cursor->limits.bytes;
+}
+
+/* Pins the segment to go on with: the next one; if that is gone, the oldest there is; and none that the cursor's own
+ * limits say it should have dropped while another cursor still keeps it. */
+static struct segment *pin_next(struct cursor *cursor)
+{
+    struct segment *next = atomic_load_explicit(&cursor->segment->next, memory_order_acquire);
+    if (next == NULL || !segment_pin(next, cursor->number + 1))
+        next = pin_head(cursor->ring);
+    if (!dropping(cursor))
+        return next;
+    struct ring_limits tail = ring_tail(cursor->ring);
+    for (;;) {
+        struct segment *after = atomic_load_explicit(&next->next, memory_order_acquire);
+        uint64_t number = atomic_load_explicit(&next->number, memory_order_relaxed);
+        if (after == NULL || !too_far(cursor, tail, after))
+            return next;
+        struct segment *pinned = segment_pin(after, number + 1) ? after : pin_head(cursor->ring);
+        segment_unpin(next);
+        next = pinned;
+    }
+}
+
+/* Puts the cursor at the start of `segment`, which is pinned, and gives the old one back. */
+static void cursor_move(struct cursor *cursor, struct segment *segment)
+{
+    struct segment *old = cursor->segment;
+    cursor->segment = segment;
+    cursor->data = segment->data != NULL ? segment->data : cursor->ring->nothing;
+    cursor->number = atomic_load_explicit(&segment->number, memory_order_relaxed);
+    cursor_set_sequence(cursor, atomic_load_explicit(&segment->base, memory_order_relaxed));
+    cursor->offset = 0;
+    cursor->end = segment->dedicated ? atomic_load_explicit(&segment->end, memory_order_relaxed) : SEGMENT_OPEN;
+    cursor->whole = true;
+    /* seq_cst: pairs with the keeper's look (sweep): a publisher that waits for us to get here is seen, or sees us */
+    atomic_exchange(&cursor->at, segment);
+    ring_passed(cursor->ring, old);
+}
+
+/* Moves an exclusive cursor on: into a hold of its own if events are still out of the old segment. */
+static bool step(struct cursor *cursor, struct segment *segment)
+{
+    struct hold *hold = cursor->hold;
+    if (hold->events == 0) {
+        struct segment *old = hold->segment;
+        hold->segment = segment;
+        cursor_move(cursor, segment);
+        segment_unpin(old);
+        return true;
+    }
+    struct hold *fresh = hold_get(cursor->holds, segment);
+    if (fresh == NULL) {
+        segment_unpin(segment);
+        return false;
+    }
+    hold->current = false;
+    cursor->hold = fresh;
+    cursor_move(cursor, segment);
+    return true;
+}
+
+/* A publisher stopped between reserving and committing. Once the ring has gone on without the segment, so do we. */
+static bool abandoned(const struct cursor *cursor, struct segment *segment, uint64_t end)
+{
+    return end != SEGMENT_OPEN && dropping(cursor) &&
+           (atomic_load_explicit(&segment->references, memory_order_relaxed) & SEGMENT_RETIRED);
+}
+
+/* Has everything been read that the segment will ever hold for us? */
+static bool at_end(struct cursor *cursor)
+{
+    uint64_t end = atomic_load_explicit(&cursor->segment->end, memory_order_acquire);
+    if (cursor->offset != end)
+        return abandoned(cursor, cursor->segment, end);
+    if (cursor->whole) /* release: with it goes what our acquires of every header have seen */
+        atomic_store_explicit(&cursor->segment->complete, 1, memory_order_release);
+    return true;
+}
+
+static enum cursor_result result_of(struct cursor *cursor, uint64_t expected, struct cursor_gap *gap)
+{
+    gap->sequence = cursor_sequence(cursor);
+    gap->lost = gap->sequence - expected;
+    return cursor->policy == CURSOR_DISCONNECT ? CURSOR_OVERFLOWN : CURSOR_GAP;
+}
+
+enum cursor_result cursor_look(struct cursor *cursor, struct cursor_gap *gap)
+{
+    for (;;) {
+        if (cursor->offset != cursor->end && cursor_header(cursor) != 0)
+            return CURSOR_RECORD;
+        if (!at_end(cursor))
+            return CURSOR_EMPTY;
+        uint64_t expected = cursor_sequence(cursor);
+        if (!step(cursor, pin_next(cursor)))
+            return CURSOR_NOMEM;
+        if (cursor_sequence(cursor) != expected)
+            return result_of(cursor, expected, gap);
+    }
+}
+
+void cursor_leave_dedicated(struct cursor *cursor)
+{
+    struct segment *next = atomic_load_explicit(&cursor->segment->next, memory_order_acquire);
+    if (segment_pin(next, cursor->number + 1)) /* otherwise, or without memory, cursor_look sees to it */
+        (void)step(cursor, next);
+}
+
+/* ------------------------------------------------------------------------------------------------------- shared -- */
+
+/* A position has to say a dedicated segment's end in 15 bits: DEDICATED_END. Else it is the offset. */
+static bool at_dedicated_end(uint64_t position)
+{
+    return word_offset(position) == DEDICATED_END;
+}
+
+/* Pins the segment that `position` speaks of: adds the reference first, then makes sure that the cursor, which has it
+ * pinned, had not left it. */
+static struct segment *pin_position(struct cursor *cursor, uint64_t position)
+{
+    struct segment *segment = atomic_load_explicit(&cursor->at, memory_order_acquire);
+    atomic_fetch_add_explicit(&segment->references, 1, memory_order_acq_rel);
+    uint64_t now = atomic_load_explicit(&cursor->position, memory_order_acquire);
+    if (!(now & STEPPING) && word_number(now) == word_number(position) &&
+        (uint32_t)atomic_load_explicit(&segment->number, memory_order_relaxed) == word_number(position))
+        return segment;
+    segment_unpin(segment);
+    return NULL;
+}
+
+/* The only thread that gets STEPPING moves the cursor on: its plain fields are that thread's until it takes STEPPING
+ * away. The caller has `segment`, the one of `position`, pinned for itself. */
+static enum cursor_result step_shared(struct cursor *cursor, uint64_t position, struct segment *segment,
+                                      struct cursor_gap *gap)
+{
+    if (!atomic_compare_exchange_strong_explicit(&cursor->position, &position, position | STEPPING,
+                                                 memory_order_acq_rel, memory_order_relaxed))
+        return CURSOR_RECORD; /* somebody was faster: look again */
+    uint64_t expected = atomic_load_explicit(&segment->base, memory_order_relaxed) + word_records(position);
+    cursor_move(cursor, pin_next(cursor));
+    segment_unpin(segment); /* the cursor's own */
+    /* release: pairs with the acquires of `position`; the new `at` came before */
+    atomic_store_explicit(&cursor->position, word_at(cursor->number, 0, 0), memory_order_release);
+    if (cursor_sequence(cursor) != expected)
+        return result_of(cursor, expected, gap);
+    return CURSOR_RECORD;
+}
+
+/* The same right behind a dedicated segment's record, so that its memory goes with its event. If the next segment is
+ * gone already the step is left to the next reader, who will report the gap. */
+static void leave_dedicated_shared(struct cursor *cursor, uint64_t position, struct segment *segment)
+{
+    struct segment *next = atomic_load_explicit(&segment->next, memory_order_acquire);
+    uint64_t number = atomic_load_explicit(&segment->number, memory_order_relaxed);
+    if (!segment_pin(next, number + 1))
+        return;
+    if (!atomic_compare_exchange_strong_explicit(&cursor->position, &position, position | STEPPING,
+                                                 memory_order_acq_rel, memory_order_relaxed)) {
+        segment_unpin(next);
+        return;
+    }
+    cursor_move(cursor, next);
+    segment_unpin(segment);
+    atomic_store_explicit(&cursor->position, word_at(cursor->number, 0, 0), memory_order_release);
+}
+
+/* How many committed records there are from `offset` on, and where they end. */
+static size_t count_records(struct segment *segment, uint64_t *offset, size_t max)
+{
+    size_t count = 0;
+    uint64_t end = atomic_load_explicit(&segment->end, memory_order_acquire);
+    while (count < max && segment->data != NULL && *offset != end) {
+        uint64_t header = atomic_load_explicit(segment_header(segment, *offset), memory_order_acquire);
+        if (header == 0)
+            break;
+        *offset += record_bytes(record_size(header), record_extra_size(header));
+        count++;
+    }
+    return count;
+}
+
+static bool claim_records(struct cursor *cursor, uint64_t position, struct segment *segment, size_t max,
+                          struct claim *claim)
+{
+    uint64_t start = word_offset(position), offset = start;
+    size_t count = at_dedicated_end(position) ? 0 : count_records(segment, &offset, max);
+    if (count == 0)
+        return false;
+    uint64_t after = segment->dedicated ? word_at(word_number(position), DEDICATED_END, 1)
+                                        : word_at(word_number(position), offset, word_records(position) + count);
+    /* acq_rel: claims are ordered with each other and with steps */
+    if (!atomic_compare_exchange_strong_explicit(&cursor->position, &position, after, memory_order_acq_rel,
+                                                 memory_order_relaxed))
+        return true; /* somebody was faster: look again */
+    claim->segment = segment;
+    claim->data = segment->data + start;
+    claim->sequence = atomic_load_explicit(&segment->base, memory_order_relaxed) + word_records(position);
+    claim->count = count;
+    atomic_store_explicit(&cursor->claimed, claim->sequence + count, memory_order_relaxed);
+    /* One pin for each event; the caller's own is given back by cursor_claim. */
+    atomic_fetch_add_explicit(&segment->references, (uint32_t)count, memory_order_relaxed);
+    if (segment->dedicated)
+        leave_dedicated_shared(cursor, after, segment);
+    return true;
+}
+
+/* With the segment pinned: claims what is there, or moves on, or finds nothing. CURSOR_RECORD with no records: again. */
+static enum cursor_result claim_here(struct cursor *cursor, uint64_t position, struct segment *segment, size_t max,
+                                     struct claim *claim, struct cursor_gap *gap)
+{
+    claim->count = 0;
+    if (claim_records(cursor, position, segment, max, claim))
+        return CURSOR_RECORD;
+    uint64_t end = atomic_load_explicit(&segment->end, memory_order_acquire);
+    if (at_dedicated_end(position) || word_offset(position) == end || abandoned(cursor, segment, end))
+        return step_shared(cursor, position, segment, gap);
+    return CURSOR_EMPTY;
+}
+
+enum cursor_result cursor_claim(struct cursor *cursor, size_t max, struct claim *claim, struct cursor_gap *gap)
+{
+    for (int looks = 0;; looks++) {
+        uint64_t position = atomic_load_explicit(&cursor->position, memory_order_acquire);
+        struct segment *segment = NULL;
+        if ((position & STEPPING) || (segment = pin_position(cursor, position)) == NULL) {
+            if (looks < 50)
+                ck_pr_stall();
+            else
+                sched_yield(); /* another reader is on its way to the next segment */
+            continue;
+        }
+        enum cursor_result result = claim_here(cursor, position, segment, max, claim, gap);
+        segment_unpin(segment);
+        if (result != CURSOR_RECORD || claim->count != 0)
+            return result;
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------- both kinds -- */
+
+bool cursor_open(struct cursor *cursor, struct ring *ring)
+{
+    if (!ring_attach(ring, cursor))
+        return false;
+    uint64_t base = atomic_load_explicit(&cursor->segment->base, memory_order_relaxed);
+    atomic_store_explicit(&cursor->claimed, cursor_sequence(cursor), memory_order_relaxed);
+    atomic_store_explicit(&cursor->position, word_at(cursor->number, cursor->offset, cursor_sequence(cursor) - base),
+                          memory_order_release);
+    if (cursor->holds == NULL)
+        return true;
+    cursor->hold = hold_get(cursor->holds, cursor->segment);
+    if (cursor->hold != NULL)
+        return true;
+    ring_detach(ring, cursor);
+    segment_unpin(cursor->segment);
+    return false;
+}
+
+void cursor_detach(struct cursor *cursor)
+{
+    ring_detach(cursor->ring, cursor);
+}
+
+uint64_t cursor_close(struct cursor *cursor)
+{
+    uint64_t queued = cursor_queued(cursor);
+    if (cursor->hold == NULL) {
+        segment_unpin(cursor->segment);
+    } else {
+        cursor->hold->current = false;
+        if (cursor->hold->events == 0)
+            hold_put(cursor->hold);
+    }
+    return queued;
+}
+
+bool cursor_mark_waiting(struct cursor *cursor)
+{
+    if (cursor->holds != NULL)
+        return ring_mark_waiting(cursor->ring, cursor->number, cursor->offset);
+    uint64_t position = atomic_load_explicit(&cursor->position, memory_order_acquire);
+    return !(position & STEPPING) &&
+           ring_mark_waiting(cursor->ring, word_number(position), word_offset(position));
+}
+
+uint64_t cursor_queued(struct cursor *cursor)
+{
+    uint64_t next = cursor->holds != NULL ? cursor_sequence(cursor)
+                                          : atomic_load_explicit(&cursor->claimed, memory_order_relaxed);
+    uint64_t tail = ring_tail(cursor->ring).messages;
+    return (int64_t)(tail - next) > 0 ? tail - next : 0; /* sequences may wrap */
+}

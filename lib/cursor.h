@@ -1,0 +1,122 @@
+/* A cursor: one subscription's place in one ring. Knows ring only.
+ *
+ * Two kinds of reading. *Exclusive*: one thread at a time; the cursor's fields are plain, and per message it touches
+ * nothing that is shared. *Shared*: any number of threads; each claims records by exchanging `position`. */
+#ifndef CURSOR_H
+#define CURSOR_H
+
+#include "ring.h"
+
+enum cursor_policy { CURSOR_DROP, CURSOR_BLOCK, CURSOR_DISCONNECT };
+
+#define CURSOR_MANY_READERS (~0ul)
+
+/* What keeps a segment's data in place for an exclusive reader: one pin, however many events were handed out of it.
+ * Used by the reading thread only. */
+struct hold {
+    struct segment *segment; /* pinned; NULL: free */
+    uint32_t events;         /* handed out and not released */
+    bool current;            /* a cursor stands in it */
+    struct hold *next_free, *next_all;
+    struct holds *holds;
+};
+
+struct holds { /* of one subscription */
+    struct hold *free, *all;
+};
+
+struct cursor {
+    /* The reading thread's. In a shared cursor: the thread's that has set STEPPING in `position`. */
+    _Alignas(MEMORY_LINE) unsigned char *data; /* of `segment`, which is pinned by `hold` (shared: by the cursor) */
+    uint64_t offset;
+    _Atomic uint64_t sequence; /* of the next record; atomic only for statistics. Shared: of the segment's first */
+    uint64_t end; /* of the segment where that was known when we got here (a dedicated one); else SEGMENT_OPEN */
+    struct segment *segment;
+    struct hold *hold; /* NULL in a shared cursor */
+    uint64_t number; /* of segment */
+    struct ring *ring;
+
+    /* Seen by the keeper, by ringers and by other readers. */
+    _Alignas(MEMORY_LINE) _Atomic(struct segment *) at; /* the oldest segment this cursor still needs */
+    _Atomic uint64_t position; /* shared: as in word.h, with STEPPING for SEALED */
+    _Atomic uint64_t claimed;  /* shared: up to which sequence, about; for statistics */
+    _Atomic unsigned long reader; /* thread_id of the only thread that ever read here; 0: none yet */
+    struct ring_limits limits;
+    struct cursor *previous, *next; /* the keeper's list */
+    struct holds *holds;            /* NULL: shared */
+    struct waiter waiter;
+    enum cursor_policy policy;
+    bool whole; /* it entered the segment at its first record */
+};
+
+/* A run of records in one segment, which is pinned for the caller. */
+struct claim {
+    struct segment *segment;
+    const unsigned char *data; /* the first record's header */
+    uint64_t sequence;         /* of the first record */
+    size_t count;
+};
+
+struct cursor_gap {
+    uint64_t lost;
+    uint64_t sequence; /* of what comes next */
+};
+
+enum cursor_result { CURSOR_EMPTY, CURSOR_RECORD, CURSOR_GAP, CURSOR_OVERFLOWN, CURSOR_NOMEM };
+
+/* Attaches it to the end of `ring`. limits, policy, holds (NULL for shared) and waiter.bell are set. False: no memory */
+bool cursor_open(struct cursor *cursor, struct ring *ring);
+/* Detaches it; returns how many records were left unread. By the reading thread, or when nobody reads any more. */
+uint64_t cursor_close(struct cursor *cursor);
+/* The first half of that, for any thread: publishers and the keeper forget it at once. */
+void cursor_detach(struct cursor *cursor);
+
+/* Exclusive. What is at the cursor? On CURSOR_RECORD, `data + offset` is a committed record; the caller hands it out
+ * (hold->events) and goes on with cursor_skip. On CURSOR_GAP the cursor has moved behind the gap. Never waits. */
+enum cursor_result cursor_look(struct cursor *cursor, struct cursor_gap *gap);
+
+static inline uint64_t cursor_header(const struct cursor *cursor)
+{
+    /* acquire: pairs with the publisher's commit */
+    return atomic_load_explicit((_Atomic uint64_t *)(void *)(cursor->data + cursor->offset), memory_order_acquire);
+}
+
+static inline uint64_t cursor_sequence(const struct cursor *cursor)
+{
+    return atomic_load_explicit(&cursor->sequence, memory_order_relaxed);
+}
+static inline void cursor_set_sequence(struct cursor *cursor, uint64_t sequence)
+{
+    atomic_store_explicit(&cursor->sequence, sequence, memory_order_relaxed);
+}
+
+void cursor_leave_dedicated(struct cursor *cursor);
+
+static inline void cursor_skip(struct cursor *cursor, uint64_t header)
+{
+    cursor->offset += record_bytes(record_size(header), record_extra_size(header));
+    cursor_set_sequence(cursor, cursor_sequence(cursor) + 1);
+    if (cursor->offset == cursor->end)
+        cursor_leave_dedicated(cursor); /* so that its memory goes with its event */
+}
+
+void hold_release(struct hold *hold); /* one event less */
+void holds_free(struct holds *holds); /* ends every borrow */
+
+/* Shared. Claims up to `max` records. On CURSOR_RECORD the segment is pinned once for each of them. */
+enum cursor_result cursor_claim(struct cursor *cursor, size_t max, struct claim *claim, struct cursor_gap *gap);
+
+/* Marks the ring so that the cursor's waiter, armed before, is rung by the next publisher. False: there is something
+ * behind the cursor, or soon will be. */
+bool cursor_mark_waiting(struct cursor *cursor);
+uint64_t cursor_queued(struct cursor *cursor); /* any thread; a snapshot */
+
+/* Remembers who reads, so that a publisher can tell whether it waits for itself. */
+static inline void cursor_read_by(struct cursor *cursor, unsigned long thread)
+{
+    unsigned long before = atomic_load_explicit(&cursor->reader, memory_order_relaxed);
+    if (before != thread && before != CURSOR_MANY_READERS)
+        atomic_store_explicit(&cursor->reader, before == 0 ? thread : CURSOR_MANY_READERS, memory_order_relaxed);
+}
+
+#endif

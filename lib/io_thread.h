@@ -1,0 +1,31 @@
+/* The one thread of a broadcast that has a broker: carries what was published to the backend, and what arrives to the
+ * channels' rings. Knows outbound, channel and backend.h; never a backend. */
+#ifndef IO_THREAD_H
+#define IO_THREAD_H
+
+#include "broadcast.h"
+
+struct io;
+
+/* Makes the queue and the sink, which the backend's `open` wants. */
+int io_new(struct bcast *b, struct io **out, struct bcast_sink **sink);
+/* Starts the thread and, unless open_timeout_ms is BCAST_NOWAIT, waits until it is connected. */
+int io_start(struct io *io);
+/* Every waiting call returns; the thread is on its way out. Does not wait. */
+void io_shut(struct io *io);
+/* Joins the thread (not in a forked child, which has none) and frees everything. NULL is allowed. */
+void io_stop(struct io *io);
+
+/* Queues one message; waits for room until deadline_ns. */
+int io_publish(struct io *io, struct channel *channel, const struct bcast_message *message, int64_t deadline_ns);
+int io_flush(struct io *io, int64_t deadline_ns);
+
+/* A subscription wants the channel from now on, or no longer. The first makes the backend subscribe and waits for the
+ * broker's word; the last makes it unsubscribe, without waiting. */
+int io_want(struct io *io, struct channel *channel, int64_t deadline_ns);
+void io_unwant(struct io *io, struct channel *channel);
+
+void io_stats(struct io *io, struct bcast_stats *stats);
+bool io_can_block(struct io *io);
+
+#endif

@@ -1,0 +1,574 @@
+/* Reading a subscription: bcast_next, bcast_next_batch, bcast_fd. docs/architecture.md says how waiting works. */
+#define _POSIX_C_SOURCE 200809L
+#include "subscription.h"
+
+#include <ck_pr.h>
+#include <sched.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/thread.h"
+
+#define PAUSES 50        /* looks before yielding the processor */
+#define YIELDS 100       /* and yields before sleeping */
+#define STALLED 2000     /* looks at a record whose publisher seems to be stopped, before looking once a millisecond */
+#define STREAK 256       /* events from one channel before the others have their turn */
+#define TRIM_NS 250000000 /* this long without a message, and a channel's memory is given back */
+
+/* What one look at a subscription has found. Statuses of enum bcast_status, and: */
+enum { FOUND = BCAST_OK, NOTHING = 100, SOON = 101 /* a publisher, or another reader, is in the middle of something */ };
+
+struct batch {
+    struct bcast_event *events;
+    size_t max, count;
+};
+
+/* ------------------------------------------------------------------------------------------------- filling events -- */
+
+static inline void fill_message(struct bcast_event *event, const struct channel *channel, const unsigned char *record,
+                                uint64_t header, uint64_t sequence)
+{
+    uint32_t extra = record_extra_size(header);
+    event->data = record + RECORD_HEADER;
+    event->size = record_size(header);
+    event->sequence = sequence;
+    event->channel = channel->name;
+    event->timestamp_us = 0;
+    event->lost = 0;
+    event->extra = NULL;
+    event->channel_size = channel->size;
+    event->kind = BCAST_MESSAGE;
+    event->reason = event->count = event->reserved = 0;
+    if (extra != 0) {
+        event->extra = record + RECORD_HEADER;
+        event->data = record + RECORD_HEADER + record_padded(extra);
+        memcpy(&event->timestamp_us, event->extra, sizeof event->timestamp_us); /* it comes first in struct extra */
+    }
+}
+
+static void fill_gap(struct bcast_event *event, const struct channel *channel, const struct gap_record *gap,
+                     uint64_t sequence)
+{
+    event->data = NULL;
+    event->size = 0;
+    event->sequence = sequence;
+    event->channel = channel->name;
+    event->timestamp_us = 0;
+    event->lost = gap->lost;
+    event->extra = NULL;
+    event->channel_size = channel->size;
+    event->kind = BCAST_GAP;
+    event->reason = (uint8_t)gap->reason;
+    event->count = (uint8_t)gap->count;
+    event->reserved = 0;
+}
+
+/* Counts are written by the reading thread, or by several if the subscription is shared; anybody may read them. */
+static inline void count_up(struct bcast_sub *sub, _Atomic uint64_t *counter, uint64_t by)
+{
+    if (sub->shared)
+        atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
+    else
+        atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + by, memory_order_relaxed);
+}
+
+static void gap_event(struct bcast_sub *sub, struct source *source, struct bcast_event *event,
+                      const struct gap_record *gap, uint64_t sequence)
+{
+    event_release(event);
+    fill_gap(event, source->channel, gap, sequence);
+    count_up(sub, &sub->gaps, 1);
+    count_up(sub, &sub->lost, gap->lost);
+}
+
+/* A record that is a gap, put in its place by a backend. */
+static void gap_record_event(struct bcast_sub *sub, struct source *source, struct bcast_event *event,
+                             const unsigned char *record, uint64_t sequence)
+{
+    struct gap_record gap;
+    memcpy(&gap, record + RECORD_HEADER, sizeof gap);
+    gap_event(sub, source, event, &gap, sequence);
+}
+
+/* ------------------------------------------------------------------------------------------- reading one source -- */
+
+/* Hands out what is committed at an exclusive cursor, up to the end of its segment. */
+static inline size_t take_exclusive(struct bcast_sub *sub, struct source *source, struct batch *batch)
+{
+    struct cursor *cursor = &source->cursor;
+    struct hold *hold = cursor->hold;
+    uint64_t offset = cursor->offset, sequence = cursor_sequence(cursor), header;
+    uint64_t messages = 0;
+    size_t n = 0;
+    while (n < batch->max && offset != cursor->end) {
+        unsigned char *record = cursor->data + offset;
+        header = atomic_load_explicit((_Atomic uint64_t *)(void *)record, memory_order_acquire);
+        if (header == 0)
+            break;
+        struct bcast_event *event = &batch->events[n++];
+        if (header & RECORD_GAP) {
+            gap_record_event(sub, source, event, record, sequence++);
+        } else {
+            if (event->hold != (uintptr_t)hold) { /* if it borrowed from here before, it simply goes on doing so */
+                event_release(event);
+                event->hold = (uintptr_t)hold | HOLD_EXCLUSIVE;
+                hold->events++;
+            }
+            fill_message(event, source->channel, record, header, sequence++);
+            messages++;
+        }
+        offset += record_bytes(record_size(header), record_extra_size(header));
+    }
+    if (n == 0)
+        return 0;
+    cursor->offset = offset;
+    cursor_set_sequence(cursor, sequence);
+    count_up(sub, &sub->received, messages);
+    if (offset == cursor->end)
+        cursor_leave_dedicated(cursor);
+    return n;
+}
+
+static size_t take_claimed(struct bcast_sub *sub, struct source *source, const struct claim *claim,
+                           struct batch *batch)
+{
+    const unsigned char *record = claim->data;
+    uint64_t messages = 0;
+    for (size_t i = 0; i < claim->count; i++) {
+        struct bcast_event *event = &batch->events[i];
+        /* relaxed: claiming has seen it already, with acquire */
+        uint64_t header = atomic_load_explicit((_Atomic uint64_t *)(void *)record, memory_order_relaxed);
+        if (header & RECORD_GAP) {
+            gap_record_event(sub, source, event, record, claim->sequence + i);
+            segment_unpin(claim->segment);
+        } else {
+            event_release(event);
+            fill_message(event, source->channel, record, header, claim->sequence + i);
+            event->hold = (uintptr_t)claim->segment | HOLD_SEGMENT;
+            messages++;
+        }
+        record += record_bytes(record_size(header), record_extra_size(header));
+    }
+    count_up(sub, &sub->received, messages);
+    return claim->count;
+}
+
+static int disconnect(struct bcast_sub *sub, uint64_t lost)
+{
+    count_up(sub, &sub->discarded, lost);
+    sub_attend(sub, ATTENTION_DISCONNECTED);
+    return error_set(BCAST_ERR_DISCONNECTED, "the subscription fell %llu messages behind its limit and was ended: "
+                     "raise limit_messages or limit_bytes, or read faster", (unsigned long long)lost);
+}
+
+static int take_gap(struct bcast_sub *sub, struct source *source, const struct cursor_gap *gap, struct batch *batch)
+{
+    struct gap_record record = {gap->lost, BCAST_GAP_OVERFLOW, BCAST_EXACT};
+    gap_event(sub, source, &batch->events[0], &record, gap->sequence);
+    batch->count = 1;
+    return FOUND;
+}
+
+static inline void remember_reader(struct source *source)
+{
+    if (source->cursor.policy == CURSOR_BLOCK)
+        cursor_read_by(&source->cursor, thread_id());
+}
+
+/* One look at one channel. */
+static int read_source(struct bcast_sub *sub, struct source *source, struct batch *batch)
+{
+    struct cursor_gap gap;
+    struct claim claim;
+    enum cursor_result result;
+    if (sub->shared) {
+        result = cursor_claim(&source->cursor, batch->max, &claim, &gap);
+        if (result == CURSOR_RECORD)
+            batch->count = take_claimed(sub, source, &claim, batch);
+    } else {
+        remember_reader(source);
+        result = cursor_look(&source->cursor, &gap);
+        if (result == CURSOR_RECORD)
+            batch->count = take_exclusive(sub, source, batch);
+    }
+    switch (result) {
+    case CURSOR_EMPTY: return NOTHING;
+    case CURSOR_RECORD: return FOUND;
+    case CURSOR_GAP: return take_gap(sub, source, &gap, batch);
+    case CURSOR_OVERFLOWN: return disconnect(sub, gap.lost);
+    default: return error_nomem();
+    }
+}
+
+/* -------------------------------------------------------------------------------------------- choosing a source -- */
+
+static bool turn_try(struct bcast_sub *sub)
+{
+    /* acquire: the queue as the last thread left it; an exclusive subscription has only one thread anyway */
+    return !sub->shared || atomic_exchange_explicit(&sub->turn, 1, memory_order_acquire) == 0;
+}
+
+static void turn_leave(struct bcast_sub *sub)
+{
+    if (sub->shared)
+        atomic_store_explicit(&sub->turn, 0, memory_order_release);
+}
+
+static void enqueue(struct bcast_sub *sub, struct source *source)
+{
+    if (source->queued)
+        return;
+    source->queued = true;
+    source->next_ready = NULL;
+    *sub->ready_end = source;
+    sub->ready_end = &source->next_ready;
+}
+
+static struct source *dequeue(struct bcast_sub *sub)
+{
+    struct source *source = sub->ready;
+    if (source == NULL)
+        return NULL;
+    source->queued = false;
+    sub->ready = source->next_ready;
+    if (sub->ready == NULL)
+        sub->ready_end = &sub->ready;
+    return source;
+}
+
+static struct source *source_of(struct waiter *waiter)
+{
+    return (struct source *)(void *)((unsigned char *)waiter - offsetof(struct source, cursor.waiter));
+}
+
+static void enqueue_rung(struct bcast_sub *sub)
+{
+    struct waiter *oldest = NULL;
+    for (struct waiter *w = bell_take_rung(&sub->bell), *next; w != NULL; w = next) {
+        next = w->rung_next; /* newest first: turn it around */
+        w->rung_next = oldest;
+        oldest = w;
+    }
+    for (; oldest != NULL; oldest = oldest->rung_next)
+        enqueue(sub, source_of(oldest));
+}
+
+/* With the turn. The next channel that may have something; NULL: none. */
+static struct source *next_source(struct bcast_sub *sub)
+{
+    struct source *source;
+    enqueue_rung(sub);
+    while ((source = dequeue(sub)) != NULL)
+        if (!atomic_load_explicit(&source->removed, memory_order_acquire))
+            return source;
+    return NULL;
+}
+
+/* With the turn: `source` was empty. Arms it, so that it comes back when it is not. False: something is on its way. */
+static bool put_to_rest(struct source *source)
+{
+    waiter_arm(&source->cursor.waiter, &source->cursor.ring->armed);
+    return cursor_mark_waiting(&source->cursor);
+}
+
+/* Makes another channel the active one. NOTHING: there is none. */
+static int switch_source(struct bcast_sub *sub, struct source *from, bool empty, struct source **soon)
+{
+    if (!turn_try(sub))
+        return SOON;
+    int status = FOUND;
+    if (atomic_load_explicit(&sub->active, memory_order_relaxed) == from) { /* else another worker was faster */
+        if (from != NULL && !atomic_load_explicit(&from->removed, memory_order_relaxed)) {
+            bool rests = empty && put_to_rest(from);
+            if (!rests)
+                enqueue(sub, from);
+            if (empty && !rests && *soon == NULL)
+                *soon = from;
+        }
+        struct source *next = next_source(sub);
+        atomic_store_explicit(&sub->active, next, memory_order_release);
+        sub->streak = 0;
+        if (next == NULL)
+            status = NOTHING;
+        else if (next == *soon)
+            status = SOON; /* all the way round */
+    }
+    turn_leave(sub);
+    return status;
+}
+
+/* Channels came or went. Forgets what was removed. */
+static void change_sources(struct bcast_sub *sub)
+{
+    if (!turn_try(sub))
+        return; /* the attention stays; another worker, or the next call, does it */
+    atomic_fetch_and(&sub->attention, ~(uint32_t)ATTENTION_CHANGED);
+    sub->alone = false;
+    struct source *active = atomic_load_explicit(&sub->active, memory_order_relaxed);
+    if (active != NULL && atomic_load(&active->removed))
+        atomic_store_explicit(&sub->active, NULL, memory_order_release);
+    if (atomic_load_explicit(&sub->inside, memory_order_acquire) == 1) /* only us: nobody is at a removed one */
+        sub_forget_removed(sub);
+    turn_leave(sub);
+}
+
+/* ------------------------------------------------------------------------------------------------------- looking -- */
+
+/* One look at everything that may have something. */
+static int look(struct bcast_sub *sub, struct batch *batch)
+{
+    struct source *soon = NULL;
+    for (;;) {
+        struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
+        int status = NOTHING;
+        bool more = source != NULL && (sub->alone || sub->streak < STREAK);
+        if (more)
+            status = read_source(sub, source, batch);
+        if (status == FOUND && !sub->shared)
+            sub->streak += (uint32_t)batch->count;
+        if (status != NOTHING || (sub->alone && source != NULL))
+            return status;
+        status = switch_source(sub, source, more, &soon);
+        if (status != FOUND)
+            return status;
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------- waiting -- */
+
+struct waiting {
+    int timeout_ms;
+    int64_t deadline_ns; /* 0: not known yet */
+    unsigned looks, stalled;
+    bool trimmed;
+};
+
+static void trim(struct bcast_sub *sub, struct waiting *waiting)
+{
+    struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
+    waiting->trimmed = true;
+    if (sub->alone && source != NULL)
+        ring_trim(&source->channel->ring);
+}
+
+/* Sleeps on the bell, unless there is something to do. */
+static void sleep_on_bell(struct bcast_sub *sub, struct waiting *waiting, int found)
+{
+    struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
+    int64_t until = waiting->deadline_ns;
+    if (sub->alone)
+        bell_take_rung(&sub->bell); /* it can only be the one that is active: idle again, it can be armed again */
+    uint32_t seen = bell_enter(&sub->bell);
+    bool something = atomic_load(&sub->attention) != 0 || bell_has_rung(&sub->bell);
+    if (!something && sub->alone && source != NULL && !put_to_rest(source))
+        found = SOON;
+    if (!something && found == SOON) {
+        /* Somebody is between two steps and will be done at once, unless stopped: then do not burn its processor. */
+        if (++waiting->stalled < STALLED) {
+            bell_leave(&sub->bell);
+            sched_yield();
+            return;
+        }
+        int64_t soon = clock_ns() + 1000000;
+        until = soon < until ? soon : until;
+    } else if (!something && !waiting->trimmed) {
+        int64_t idle = clock_ns() + TRIM_NS;
+        if (idle < until) {
+            bell_sleep(&sub->bell, seen, idle);
+            bell_leave(&sub->bell);
+            if (clock_ns() >= idle)
+                trim(sub, waiting);
+            return;
+        }
+    }
+    if (!something)
+        bell_sleep(&sub->bell, seen, until);
+    bell_leave(&sub->bell);
+}
+
+/* After a look that found nothing. BCAST_OK: look again; BCAST_TIMEOUT. */
+static int wait_more(struct bcast_sub *sub, struct waiting *waiting, int found)
+{
+    if (waiting->timeout_ms == 0 || waiting->timeout_ms == BCAST_NOWAIT)
+        return BCAST_TIMEOUT;
+    if (++waiting->looks < PAUSES) {
+        ck_pr_stall();
+        return BCAST_OK;
+    }
+    if (waiting->deadline_ns == 0)
+        waiting->deadline_ns = clock_deadline(waiting->timeout_ms);
+    if (waiting->looks < PAUSES + YIELDS) {
+        sched_yield();
+        return BCAST_OK;
+    }
+    if (waiting->deadline_ns != OS_NEVER && clock_ns() >= waiting->deadline_ns)
+        return BCAST_TIMEOUT;
+    sleep_on_bell(sub, waiting, found);
+    return BCAST_OK;
+}
+
+/* With an fd: before saying "nothing", make sure that the fd will say when there is something. */
+static int look_before_poll(struct bcast_sub *sub, struct batch *batch)
+{
+    bell_drain_fd(&sub->bell);
+    if (sub->alone)
+        bell_take_rung(&sub->bell);
+    struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
+    bool rests = !sub->alone || source == NULL || put_to_rest(source);
+    int found = look(sub, batch);
+    if (found != SOON && rests)
+        return found;
+    if (found == NOTHING || found == SOON)
+        bell_ring_one(&sub->bell); /* a record is on its way and will ring nobody: poll returns, and they look again */
+    return found;
+}
+
+/* A worker goes off with something while others sleep: it sees to it that they are woken for what comes next. */
+static void pass_on(struct bcast_sub *sub)
+{
+    if (!bell_has_sleepers(&sub->bell))
+        return;
+    struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
+    if (!sub->alone || source == NULL || !put_to_rest(source))
+        bell_ring_one(&sub->bell);
+}
+
+static int ended(struct bcast_sub *sub, uint32_t attention)
+{
+    if (!os_guard_raised(&sub->b->guard))
+        return bcast_ended(sub->b);
+    if (attention & ATTENTION_DISCONNECTED)
+        return error_set(BCAST_ERR_DISCONNECTED, "the subscription overflowed and was ended");
+    return error_set(BCAST_ERR_CLOSED, "the subscription was cancelled");
+}
+
+static int find(struct bcast_sub *sub, struct batch *batch, int timeout_ms)
+{
+    struct waiting waiting = {.timeout_ms = timeout_ms};
+    for (;;) {
+        uint32_t attention = atomic_load_explicit(&sub->attention, memory_order_acquire);
+        if (attention & ATTENTION_CHANGED)
+            change_sources(sub);
+        if ((attention & ~(uint32_t)ATTENTION_CHANGED) || !os_guard_raised(&sub->b->guard))
+            return ended(sub, attention);
+        int found = look(sub, batch);
+        if ((found == NOTHING || found == SOON) && atomic_load(&sub->bell.fd_state) != FD_NONE &&
+            (timeout_ms == 0 || timeout_ms == BCAST_NOWAIT))
+            found = look_before_poll(sub, batch);
+        if (found == FOUND && sub->shared)
+            pass_on(sub);
+        if (found != NOTHING && found != SOON)
+            return found;
+        int status = wait_more(sub, &waiting, found);
+        if (status != BCAST_OK)
+            return status;
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------- public calls -- */
+
+/* One thread at a time in an exclusive subscription. Two that enter at the very same moment may both get in: this is
+ * to find mistakes, not to make them safe. */
+static inline bool enter(struct bcast_sub *sub)
+{
+    if (sub->shared) {
+        atomic_fetch_add_explicit(&sub->inside, 1, memory_order_relaxed);
+        return true;
+    }
+    if (atomic_load_explicit(&sub->inside, memory_order_relaxed) != 0)
+        return false;
+    atomic_store_explicit(&sub->inside, 1, memory_order_relaxed);
+    return true;
+}
+
+static inline void leave(struct bcast_sub *sub)
+{
+    if (sub->shared)
+        atomic_fetch_sub_explicit(&sub->inside, 1, memory_order_release);
+    else
+        atomic_store_explicit(&sub->inside, 0, memory_order_release);
+}
+
+static int busy(void)
+{
+    return error_set(BCAST_ERR_BUSY, "another thread is in this subscription: let one thread read it, or set `shared` "
+                                     "in its options");
+}
+
+/* The common case, without a detour: an exclusive subscription's active channel has something. */
+static inline size_t take_quickly(struct bcast_sub *sub, struct batch *batch)
+{
+    struct source *source = atomic_load_explicit(&sub->active, memory_order_relaxed);
+    if (sub->shared || source == NULL || atomic_load_explicit(&sub->attention, memory_order_relaxed) != 0 ||
+        !os_guard_raised(&sub->b->guard) || (!sub->alone && sub->streak >= STREAK))
+        return 0;
+    remember_reader(source);
+    size_t n = take_exclusive(sub, source, batch);
+    sub->streak += (uint32_t)n;
+    return n;
+}
+
+static int next_events(struct bcast_sub *sub, struct batch *batch, int timeout_ms)
+{
+    for (size_t i = 0; i < batch->max; i++)
+        event_release(&batch->events[i]);
+    int status = find(sub, batch, timeout_ms);
+    if (status != BCAST_OK)
+        batch->count = 0;
+    return status;
+}
+
+int bcast_next(struct bcast_sub *sub, struct bcast_event *event, int timeout_ms)
+{
+    if (sub == NULL || event == NULL || timeout_ms < BCAST_NOWAIT)
+        return error_set(BCAST_ERR_INVALID, "bcast_next wants a subscription, an event, and a time-out in milliseconds, "
+                                            "BCAST_FOREVER or BCAST_NOWAIT");
+    struct batch batch = {event, 1, 0};
+    int status = BCAST_OK;
+    if (!enter(sub))
+        return busy();
+    if (take_quickly(sub, &batch) == 0 && (status = next_events(sub, &batch, timeout_ms)) != BCAST_OK)
+        event_clear(event);
+    leave(sub);
+    return status;
+}
+
+int bcast_next_batch(struct bcast_sub *sub, struct bcast_event *events, size_t max, size_t *count, int timeout_ms)
+{
+    if (sub == NULL || events == NULL || max == 0 || count == NULL || timeout_ms < BCAST_NOWAIT)
+        return error_set(BCAST_ERR_INVALID, "bcast_next_batch wants a subscription, events, how many, where to count "
+                                            "them, and a time-out");
+    struct batch batch = {events, max, 0};
+    int status = BCAST_OK;
+    *count = 0;
+    if (!enter(sub))
+        return busy();
+    batch.count = take_quickly(sub, &batch);
+    if (batch.count == 0)
+        status = next_events(sub, &batch, timeout_ms);
+    for (size_t i = batch.count; i < max; i++)
+        if (events[i].kind != 0) {
+            event_release(&events[i]);
+            event_clear(&events[i]);
+        }
+    *count = batch.count;
+    leave(sub);
+    return status;
+}
+
+int bcast_fd(struct bcast_sub *sub)
+{
+    if (sub == NULL)
+        return error_set(BCAST_ERR_INVALID, "bcast_fd wants a subscription");
+    if (!os_guard_raised(&sub->b->guard))
+        return bcast_ended(sub->b);
+    pthread_mutex_lock(&sub->mutex);
+    int fd = sub->bell.event.read_fd;
+    struct notifier *notifier;
+    if (fd < 0 && bcast_notifier(sub->b, &notifier) == 0 && bell_open_fd(&sub->bell, notifier) == 0) {
+        fd = sub->bell.event.read_fd;
+        bell_ring_all(&sub->bell); /* readable at first: the first calls to bcast_next arm it */
+    }
+    pthread_mutex_unlock(&sub->mutex);
+    return fd >= 0 ? fd : error_set(BCAST_ERR_NOMEM, "no file descriptor or thread to be had for bcast_fd");
+}

@@ -1,0 +1,201 @@
+#include "registry.h"
+
+#include <string.h>
+
+#include "base/hash.h"
+#include "broadcaster/broadcaster.h"
+
+/* Open addressing: a slot is empty, taken, or was taken. Readers may be in an old table while a new one is filled. */
+struct table {
+    size_t size;  /* a power of two */
+    size_t taken; /* slots not empty */
+    size_t live;  /* slots with a channel */
+    _Atomic(struct channel *) slots[];
+};
+
+static struct channel gone; /* its address marks a slot whose channel was removed; never read or written */
+
+#define SMALLEST 8
+
+static struct table *table_new(size_t size)
+{
+    struct table *table = memory_get(sizeof *table + size * sizeof table->slots[0]);
+    if (table != NULL)
+        table->size = size;
+    return table;
+}
+
+static void table_put(struct table *table, struct channel *channel)
+{
+    size_t at = channel->hash & (table->size - 1);
+    while (atomic_load_explicit(&table->slots[at], memory_order_relaxed) != NULL)
+        at = (at + 1) & (table->size - 1);
+    table->taken++;
+    table->live++;
+    atomic_store(&table->slots[at], channel); /* seq_cst: see grace.c; as a release it publishes the channel */
+}
+
+static struct channel *table_find(struct table *table, uint64_t hash, const char *name, size_t size)
+{
+    for (size_t at = hash & (table->size - 1);; at = (at + 1) & (table->size - 1)) {
+        struct channel *channel = atomic_load(&table->slots[at]);
+        if (channel == NULL)
+            return NULL;
+        if (channel != &gone && channel->hash == hash && channel->size == size &&
+            memcmp(channel->name, name, size) == 0 && atomic_load(&channel->references) != 0)
+            return channel;
+    }
+}
+
+int registry_new(struct registry **out)
+{
+    struct registry *registry = memory_get(sizeof *registry);
+    struct table *table = table_new(SMALLEST);
+    if (registry == NULL || table == NULL || pthread_mutex_init(&registry->mutex, NULL) != 0) {
+        memory_put(registry);
+        memory_put(table);
+        return BCAST_ERR_NOMEM;
+    }
+    atomic_init(&registry->table, table);
+    atomic_init(&registry->references, 1);
+    hash_secret(registry->secret);
+    *out = registry;
+    return BCAST_OK;
+}
+
+struct registry *registry_ref(struct registry *registry)
+{
+    atomic_fetch_add_explicit(&registry->references, 1, memory_order_relaxed);
+    return registry;
+}
+
+void registry_unref(struct registry *registry)
+{
+    if (atomic_fetch_sub_explicit(&registry->references, 1, memory_order_acq_rel) != 1)
+        return;
+    pool_fini(&registry->pool);
+    pthread_mutex_destroy(&registry->mutex);
+    memory_put(atomic_load_explicit(&registry->table, memory_order_relaxed));
+    memory_put(registry);
+}
+
+struct channel *registry_find(struct registry *registry, const char *name, size_t size)
+{
+    return table_find(atomic_load(&registry->table), hash_bytes(registry->secret, name, size), name, size);
+}
+
+/* Makes room for one more channel. Under the mutex. */
+static bool table_grow(struct registry *registry)
+{
+    struct table *old = atomic_load_explicit(&registry->table, memory_order_relaxed);
+    if ((old->taken + 1) * 4 <= old->size * 3)
+        return true;
+    size_t size = SMALLEST;
+    while (size < 2 * (old->live + 1))
+        size *= 2;
+    struct table *table = table_new(size);
+    if (table == NULL)
+        return false;
+    for (size_t i = 0; i < old->size; i++) {
+        struct channel *channel = atomic_load_explicit(&old->slots[i], memory_order_relaxed);
+        if (channel != NULL && channel != &gone)
+            table_put(table, channel);
+    }
+    atomic_store(&registry->table, table);
+    grace_wait(&registry->grace);
+    memory_put(old);
+    return true;
+}
+
+static struct channel *channel_new(struct registry *registry, const char *name, size_t size, uint64_t hash)
+{
+    struct channel *channel = memory_get(sizeof *channel);
+    char *copy = memory_copy(name, size);
+    if (channel == NULL || copy == NULL) {
+        memory_put(channel);
+        memory_put(copy);
+        return NULL;
+    }
+    ring_init(&channel->ring, &registry->pool, 0, 0);
+    atomic_init(&channel->references, 1);
+    channel->size = (uint32_t)size;
+    channel->hash = hash;
+    channel->name = copy;
+    channel->registry = registry_ref(registry);
+    return channel;
+}
+
+struct channel *registry_get(struct registry *registry, const char *name, size_t size)
+{
+    uint64_t hash = hash_bytes(registry->secret, name, size);
+    pthread_mutex_lock(&registry->mutex);
+    struct channel *channel = table_find(atomic_load(&registry->table), hash, name, size);
+    if (channel == NULL || !channel_ref_unless_gone(channel)) {
+        channel = table_grow(registry) ? channel_new(registry, name, size, hash) : NULL;
+        if (channel != NULL)
+            table_put(atomic_load(&registry->table), channel);
+    }
+    pthread_mutex_unlock(&registry->mutex);
+    return channel;
+}
+
+bool channel_ref_unless_gone(struct channel *channel)
+{
+    uint32_t references = atomic_load_explicit(&channel->references, memory_order_relaxed);
+    while (references != 0)
+        if (atomic_compare_exchange_weak_explicit(&channel->references, &references, references + 1,
+                                                  memory_order_acquire, memory_order_relaxed))
+            return true;
+    return false;
+}
+
+void channel_ref(struct channel *channel)
+{
+    atomic_fetch_add_explicit(&channel->references, 1, memory_order_relaxed);
+}
+
+static void table_remove(struct table *table, struct channel *channel)
+{
+    for (size_t at = channel->hash & (table->size - 1);; at = (at + 1) & (table->size - 1))
+        if (atomic_load_explicit(&table->slots[at], memory_order_relaxed) == channel) {
+            atomic_store(&table->slots[at], &gone);
+            table->live--;
+            return;
+        }
+}
+
+void channel_unref(struct channel *channel)
+{
+    if (atomic_fetch_sub(&channel->references, 1) != 1)
+        return;
+    struct registry *registry = channel->registry;
+    pthread_mutex_lock(&registry->mutex);
+    table_remove(atomic_load(&registry->table), channel);
+    grace_wait(&registry->grace); /* publishers that found it by name */
+    pthread_mutex_unlock(&registry->mutex);
+    atomic_fetch_add_explicit(&registry->retired_messages, ring_tail(&channel->ring).messages, memory_order_relaxed);
+    ring_fini(&channel->ring);
+    memory_put(channel->name);
+    memory_put(channel);
+    registry_unref(registry);
+}
+
+void registry_each(struct registry *registry, void (*visit)(struct channel *channel, void *context), void *context)
+{
+    pthread_mutex_lock(&registry->mutex);
+    struct table *table = atomic_load_explicit(&registry->table, memory_order_relaxed);
+    for (size_t i = 0; i < table->size; i++) {
+        struct channel *channel = atomic_load_explicit(&table->slots[i], memory_order_relaxed);
+        if (channel != NULL && channel != &gone)
+            visit(channel, context);
+    }
+    pthread_mutex_unlock(&registry->mutex);
+}
+
+size_t registry_count(struct registry *registry)
+{
+    pthread_mutex_lock(&registry->mutex);
+    size_t count = atomic_load_explicit(&registry->table, memory_order_relaxed)->live;
+    pthread_mutex_unlock(&registry->mutex);
+    return count;
+}

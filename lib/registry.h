@@ -1,0 +1,43 @@
+/* The channels of a broadcast, by name. Looking one up takes no lock; adding and removing take one. Knows channel.
+ *
+ * Of Concurrency Kit, ck_hs is this table: one writer, many readers. ThreadSanitizer reports its plain loads ordered by
+ * fences, and its readers need the same protection against a channel that is being freed; so it is written out here. */
+#ifndef REGISTRY_H
+#define REGISTRY_H
+
+#include "base/grace.h"
+#include "channel.h"
+
+struct table;
+
+struct registry {
+    struct grace grace;
+    _Atomic(struct table *) table;
+    struct pool pool;
+    _Atomic uint64_t retired_messages; /* of channels that are gone */
+    _Atomic uint64_t kept_bytes; /* by kept events, of at most ... */
+    size_t keep_limit;           /* ... this many; set before the registry is shared */
+    _Atomic uint64_t subscriptions;
+    pthread_mutex_t mutex; /* of changes to the table */
+    uint64_t secret[2];    /* of the hash: channel names may be a stranger's choice */
+    _Atomic uint32_t references;
+};
+
+int registry_new(struct registry **out); /* with one reference; BCAST_OK or BCAST_ERR_NOMEM */
+struct registry *registry_ref(struct registry *registry);
+void registry_unref(struct registry *registry); /* frees it with the last; every channel must be gone */
+
+/* Between grace_enter and grace_leave: the channel, or NULL. Never waits. */
+struct channel *registry_find(struct registry *registry, const char *name, size_t size);
+/* The channel, made if need be, with a reference; NULL: no memory. */
+struct channel *registry_get(struct registry *registry, const char *name, size_t size);
+
+bool channel_ref_unless_gone(struct channel *channel); /* for one found inside a grace period */
+void channel_ref(struct channel *channel);
+void channel_unref(struct channel *channel);
+
+/* Calls `visit` for every channel; the table stands still meanwhile. */
+void registry_each(struct registry *registry, void (*visit)(struct channel *channel, void *context), void *context);
+size_t registry_count(struct registry *registry);
+
+#endif

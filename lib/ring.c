@@ -1,0 +1,628 @@
+#include "ring.h"
+
+#include <ck_pr.h>
+#include <sched.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/thread.h"
+#include "cursor.h"
+#include "word.h"
+
+/* From Concurrency Kit this file takes the pause between two looks. Its ck_ring holds pointers of one consumer and is
+ * bounded by its slots; this ring holds bytes for many. Its fences are stand-alone, which ThreadSanitizer cannot see:
+ * here every ordering is on the access itself. */
+
+enum { KEEPER_NONE = 0, KEEPER_HELD = 1, KEEPER_AGAIN = 2 };
+
+#define GROW_NS 10000000     /* a segment that filled faster than this is followed by one twice as large */
+#define SHRINK_NS 1000000000 /* ... slower than this: by the smallest */
+#define PAUSES 100           /* looks before a publisher yields the processor, and yields before it sleeps */
+#define YIELDS 50
+
+struct room {
+    bool full, deadlock;
+};
+
+static struct room sweep(struct ring *ring);
+
+/* ------------------------------------------------------------------------------------------------------- keeper -- */
+
+static bool keeper_try(struct ring *ring)
+{
+    uint32_t state = atomic_load_explicit(&ring->keeper, memory_order_relaxed);
+    for (;;) {
+        uint32_t wanted = state == KEEPER_NONE ? KEEPER_HELD : KEEPER_HELD | KEEPER_AGAIN;
+        /* An exchange even where nothing changes. acquire: the chain as the last keeper left it. release: what made
+         * us come (a cursor that moved on) is seen by the keeper when it finds our note. */
+        if (atomic_compare_exchange_weak_explicit(&ring->keeper, &state, wanted, memory_order_acq_rel,
+                                                  memory_order_relaxed))
+            return state == KEEPER_NONE;
+    }
+}
+
+static void keeper_leave(struct ring *ring)
+{
+    uint32_t held = KEEPER_HELD;
+    while (!atomic_compare_exchange_strong_explicit(&ring->keeper, &held, KEEPER_NONE, memory_order_acq_rel,
+                                                    memory_order_acquire)) {
+        atomic_exchange_explicit(&ring->keeper, KEEPER_HELD, memory_order_acq_rel);
+        sweep(ring); /* somebody left a note meanwhile */
+        held = KEEPER_HELD;
+    }
+}
+
+/* For subscribing and unsubscribing, which may wait. */
+static void keeper_enter(struct ring *ring)
+{
+    while (!keeper_try(ring))
+        sched_yield();
+}
+
+/* -------------------------------------------------------------------------------- the keeper's work on the chain -- */
+
+static struct segment *current_of(struct ring *ring)
+{
+    return atomic_load_explicit(&ring->current, memory_order_relaxed); /* only keepers write it */
+}
+
+static struct ring_limits tail_of(struct ring *ring)
+{
+    struct segment *current = current_of(ring);
+    uint64_t word = atomic_load_explicit(&ring->word, memory_order_relaxed);
+    return (struct ring_limits){atomic_load_explicit(&current->base, memory_order_relaxed) + word_records(word),
+                                atomic_load_explicit(&current->base_bytes, memory_order_relaxed) + word_offset(word)};
+}
+
+/* Is at least a limit's worth waiting behind `from`? */
+static bool over(struct ring_limits tail, struct segment *from, struct ring_limits limits)
+{
+    return tail.messages - atomic_load_explicit(&from->base, memory_order_relaxed) >= limits.messages ||
+           tail.bytes - atomic_load_explicit(&from->base_bytes, memory_order_relaxed) >= limits.bytes;
+}
+
+void ring_segment_freed(struct ring *ring, struct segment *segment)
+{
+    struct segment *top = atomic_load_explicit(&ring->freed, memory_order_relaxed);
+    do
+        segment->link = top;
+    while (!atomic_compare_exchange_weak_explicit(&ring->freed, &top, segment, memory_order_release,
+                                                  memory_order_relaxed));
+}
+
+static struct segment *descriptor_get(struct ring *ring)
+{
+    if (ring->spare == NULL) /* acquire: pairs with ring_segment_freed */
+        ring->spare = atomic_exchange_explicit(&ring->freed, NULL, memory_order_acquire);
+    struct segment *segment = ring->spare;
+    if (segment != NULL) {
+        ring->spare = segment->link;
+        return segment;
+    }
+    segment = memory_get(sizeof *segment);
+    if (segment != NULL) {
+        atomic_init(&segment->references, SEGMENT_FREE);
+        segment->ring = ring;
+        segment->next_all = ring->all;
+        ring->all = segment;
+    }
+    return segment;
+}
+
+static void descriptor_put(struct ring *ring, struct segment *segment)
+{
+    segment->link = ring->spare;
+    ring->spare = segment;
+}
+
+static void retire_head(struct ring *ring)
+{
+    struct segment *head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    /* seq_cst, with the loads of `at` that follow, against ring_passed: either we see that a cursor has moved on, or it
+     * sees the new head and comes to us. As a release: an overtaken reader that loads it finds the segment opened. */
+    atomic_store(&ring->head, atomic_load_explicit(&head->next, memory_order_relaxed));
+    if (!segment_all_committed(head)) {
+        segment_pin_again(head); /* a publisher still writes into it */
+        head->link = ring->limbo;
+        ring->limbo = head;
+    }
+    segment_retire(head);
+}
+
+static void empty_limbo(struct ring *ring)
+{
+    for (struct segment **at = &ring->limbo; *at != NULL;) {
+        struct segment *segment = *at;
+        if (segment_all_committed(segment)) {
+            *at = segment->link;
+            segment_unpin(segment);
+        } else {
+            at = &segment->link;
+        }
+    }
+}
+
+/* Does a cursor that drops still want the oldest segment? One that was overtaken wants whatever is oldest. The cursor
+ * that answers is moved to the front: it will be asked first next time. */
+static bool wanted_by_dropping(struct ring *ring, uint64_t number)
+{
+    for (struct cursor *c = ring->dropping; c != NULL; c = c->next) {
+        struct segment *at = atomic_load(&c->at);
+        if (atomic_load_explicit(&at->number, memory_order_relaxed) > number)
+            continue;
+        if (c->previous != NULL) {
+            c->previous->next = c->next;
+            if (c->next != NULL)
+                c->next->previous = c->previous;
+            c->previous = NULL;
+            c->next = ring->dropping;
+            ring->dropping->previous = c;
+            ring->dropping = c;
+        }
+        return true;
+    }
+    return false;
+}
+
+/* Gives back every segment at the head that nobody needs, and says whether a blocking cursor forbids a new one. */
+static struct room sweep(struct ring *ring)
+{
+    struct room room = {false, false};
+    struct segment *current = current_of(ring);
+    struct ring_limits tail = tail_of(ring);
+    uint64_t oldest_blocking = UINT64_MAX;
+
+    for (struct cursor *c = ring->blocking; c != NULL; c = c->next) {
+        /* seq_cst: pairs with the exchange in cursor_move, see retire_head and wait_for_room */
+        struct segment *at = atomic_load(&c->at);
+        uint64_t number = atomic_load_explicit(&at->number, memory_order_relaxed);
+        if (number < oldest_blocking)
+            oldest_blocking = number;
+        if (at != current && over(tail, at, c->limits)) {
+            room.full = true;
+            room.deadlock |= atomic_load_explicit(&c->reader, memory_order_relaxed) == thread_id();
+        }
+    }
+    if (ring->limbo != NULL)
+        empty_limbo(ring);
+    for (;;) {
+        struct segment *head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+        uint64_t number = atomic_load_explicit(&head->number, memory_order_relaxed);
+        if (head == current || number >= oldest_blocking)
+            return room;
+        struct segment *next = atomic_load_explicit(&head->next, memory_order_relaxed);
+        if (ring->dropping != NULL && !over(tail, next, ring->retain) && wanted_by_dropping(ring, number))
+            return room;
+        retire_head(ring);
+    }
+}
+
+static uint32_t next_bytes(struct ring *ring, uint64_t need)
+{
+    int64_t now = clock_ns();
+    if (now - ring->rolled_ns < GROW_NS)
+        ring->next_bytes = ring->next_bytes >= SEGMENT_BYTES / 2 ? SEGMENT_BYTES : ring->next_bytes * 2;
+    else if (now - ring->rolled_ns > SHRINK_NS)
+        ring->next_bytes = SEGMENT_MIN;
+    ring->rolled_ns = now;
+    uint64_t bytes = ring->next_bytes < ring->segment.bytes ? ring->next_bytes : ring->segment.bytes;
+    if (bytes < need)
+        bytes = need;
+    return bytes > SEGMENT_BYTES / 2 ? SEGMENT_BYTES : (uint32_t)bytes;
+}
+
+static void append(struct segment *last, struct segment *segment, uint64_t records, uint64_t bytes)
+{
+    segment_open(segment, atomic_load_explicit(&last->number, memory_order_relaxed) + 1,
+                 atomic_load_explicit(&last->base, memory_order_relaxed) + records,
+                 atomic_load_explicit(&last->base_bytes, memory_order_relaxed) + bytes);
+}
+
+/* Seals the current segment and makes `segment` the next. `dedicated`, if any, goes between the two. Returns the word
+ * as it was sealed. Publishers wait between the two writes of `word`, which is why everything that takes time was done
+ * before. */
+static uint64_t link_next(struct ring *ring, struct segment *segment, struct segment *dedicated)
+{
+    struct segment *last = current_of(ring), *first = last;
+    /* acquire: nothing of the new segment's set-up may be seen as part of the old one's */
+    uint64_t word = atomic_fetch_or_explicit(&ring->word, WORD_SEALED, memory_order_acq_rel);
+    uint64_t kept = word & WORD_WAIT;
+    last->dirty = word_offset(word);
+    if (dedicated != NULL) {
+        append(last, dedicated, word_records(word), word_offset(word));
+        atomic_store_explicit(&dedicated->end, dedicated->data_bytes, memory_order_relaxed);
+        append(dedicated, segment, 1, dedicated->data_bytes);
+        atomic_store_explicit(&dedicated->next, segment, memory_order_release);
+        first = dedicated;
+        kept = 0; /* a message comes with it: the caller rings */
+    } else {
+        append(last, segment, word_records(word), word_offset(word));
+        first = segment;
+    }
+    /* `next` before `end`: a reader that finds the end finds what follows. release: pairs with cursor_step. */
+    atomic_store_explicit(&last->next, first, memory_order_release);
+    atomic_store_explicit(&last->end, word_offset(word), memory_order_release);
+    atomic_store_explicit(&ring->current, segment, memory_order_release);
+    uint64_t number = atomic_load_explicit(&segment->number, memory_order_relaxed);
+    atomic_store_explicit(&ring->word, word_at(number, 0, 0) | kept, memory_order_release);
+    return word;
+}
+
+static void set_capacity(struct segment *segment, uint32_t bytes, uint64_t records)
+{
+    atomic_store_explicit(&segment->capacity, bytes, memory_order_relaxed);
+    atomic_store_explicit(&segment->max_records, records < WORD_MAX_RECORDS ? (uint32_t)records : WORD_MAX_RECORDS,
+                          memory_order_relaxed);
+}
+
+/* Begins a new segment that takes `need` bytes, or, for 0, one without memory. */
+static bool roll(struct ring *ring, uint64_t need)
+{
+    struct segment *segment = descriptor_get(ring);
+    if (segment == NULL)
+        return false;
+    uint32_t bytes = need == 0 ? 0 : next_bytes(ring, need);
+    if (need == 0) {
+        segment_drop_data(segment);
+    } else if (!segment_get_data(segment, ring->pool, bytes)) {
+        descriptor_put(ring, segment);
+        return false;
+    }
+    segment->dedicated = false;
+    set_capacity(segment, bytes, ring->segment.messages);
+    link_next(ring, segment, NULL);
+    return true;
+}
+
+/* -------------------------------------------------------------------------------------------------------- space -- */
+
+static bool passed_deadline(int64_t deadline_ns)
+{
+    return deadline_ns != OS_NEVER && clock_ns() >= deadline_ns;
+}
+
+static struct room look_for_room(struct ring *ring)
+{
+    struct room room = {false, false}; /* the keeper is busy: perhaps making room */
+    if (keeper_try(ring)) {
+        room = sweep(ring);
+        keeper_leave(ring);
+    }
+    return room;
+}
+
+/* Waits until no blocking cursor stands in the way, as far as one can tell. Not as keeper. */
+static enum ring_result wait_for_room(struct ring *ring, int64_t deadline_ns, const struct os_guard *guard)
+{
+    for (int i = 0;; i++) {
+        bool park = i >= YIELDS;
+        if (park)
+            atomic_fetch_add(&ring->space_waiters, 1); /* seq_cst: pairs with ring_passed */
+        uint32_t seen = atomic_load(&ring->space);
+        struct room room = look_for_room(ring);
+        enum ring_result result = RING_OK;
+        if (!os_guard_raised(guard)) /* lowered before `space` is rung: after a look at `seen` we see one or the other */
+            result = RING_CLOSED;
+        else if (room.deadlock)
+            result = RING_DEADLOCK;
+        else if (room.full && (deadline_ns == 0 || passed_deadline(deadline_ns)))
+            result = RING_FULL;
+        else if (room.full && park)
+            os_wait(&ring->space, seen, deadline_ns);
+        if (park)
+            atomic_fetch_sub(&ring->space_waiters, 1);
+        if (!room.full || result != RING_OK)
+            return result;
+        if (!park)
+            sched_yield();
+    }
+}
+
+static void ring_space(struct ring *ring)
+{
+    if (atomic_load(&ring->space_waiters) == 0) /* seq_cst: pairs with wait_for_room */
+        return;
+    atomic_fetch_add(&ring->space, 1);
+    os_wake(&ring->space, INT32_MAX);
+}
+
+void ring_passed(struct ring *ring, struct segment *from)
+{
+    ring_space(ring);
+    if (atomic_load(&ring->head) == from && keeper_try(ring)) { /* seq_cst: pairs with retire_head */
+        sweep(ring);
+        keeper_leave(ring);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------ publish -- */
+
+static bool fits(struct segment *segment, uint64_t word, uint64_t need)
+{
+    return word_offset(word) + need <= atomic_load_explicit(&segment->capacity, memory_order_relaxed) &&
+           word_records(word) < atomic_load_explicit(&segment->max_records, memory_order_relaxed);
+}
+
+/* Makes sure the current segment has room, or had for a moment. */
+static enum ring_result make_room(struct ring *ring, uint64_t need, int64_t deadline_ns,
+                                  const struct os_guard *guard, int *looks)
+{
+    if (!keeper_try(ring)) {
+        if (++*looks < PAUSES)
+            ck_pr_stall();
+        else
+            sched_yield();
+        return RING_OK;
+    }
+    enum ring_result result = RING_OK;
+    struct room room = {false, false};
+    if (!fits(current_of(ring), atomic_load_explicit(&ring->word, memory_order_relaxed), need)) {
+        room = sweep(ring);
+        if (!room.full && !roll(ring, need))
+            result = RING_NOMEM;
+    }
+    keeper_leave(ring);
+    return room.full ? wait_for_room(ring, deadline_ns, guard) : result;
+}
+
+static void fill(unsigned char *at, const struct record *record)
+{
+    if (record->extra_size != 0) {
+        memcpy(at, record->extra, record->extra_size);
+        at += record_padded(record->extra_size);
+    }
+    if (record->size != 0)
+        memcpy(at, record->data, record->size);
+}
+
+static void commit(_Atomic uint64_t *header, const struct record *record)
+{
+    /* release: pairs with the acquire of every reader of a header */
+    atomic_store_explicit(header, record_header(record->size, record->extra_size) | record->flags,
+                          memory_order_release);
+}
+
+/* A message larger than a segment gets one of its own. It is copied before anybody is kept waiting. */
+static enum ring_result publish_dedicated(struct ring *ring, const struct record *record, uint64_t need,
+                                          int64_t deadline_ns, const struct os_guard *guard)
+{
+    enum ring_result result = RING_NOMEM;
+    unsigned char *data = memory_get_block(need + RECORD_HEADER);
+    if (data == NULL)
+        return RING_NOMEM;
+    fill(data + RECORD_HEADER, record);
+    commit((_Atomic uint64_t *)(void *)data, record);
+    for (;;) {
+        keeper_enter(ring);
+        struct room room = sweep(ring);
+        if (!room.full)
+            break;
+        keeper_leave(ring);
+        result = wait_for_room(ring, deadline_ns, guard);
+        if (result != RING_OK) {
+            memory_put_block(data, need + RECORD_HEADER);
+            return result;
+        }
+    }
+    struct segment *segment = descriptor_get(ring), *next = descriptor_get(ring);
+    if (segment == NULL || next == NULL) {
+        if (segment != NULL)
+            descriptor_put(ring, segment);
+        keeper_leave(ring);
+        memory_put_block(data, need + RECORD_HEADER);
+        return RING_NOMEM;
+    }
+    segment_drop_data(segment);
+    segment_drop_data(next);
+    segment->data = data;
+    segment->data_bytes = need;
+    segment->pool = ring->pool;
+    segment->dedicated = true;
+    next->dedicated = false;
+    set_capacity(segment, 0, 0);
+    set_capacity(next, 0, 0);
+    uint64_t word = link_next(ring, next, segment);
+    keeper_leave(ring);
+    if (word & WORD_WAIT)
+        waiter_ring_list(&ring->armed);
+    return RING_OK;
+}
+
+enum ring_result ring_publish(struct ring *ring, const struct record *record, int64_t deadline_ns,
+                              const struct os_guard *guard)
+{
+    uint64_t need = record_bytes(record->size, record->extra_size);
+    if (need > SEGMENT_BYTES)
+        return publish_dedicated(ring, record, need, deadline_ns, guard);
+    int looks = 0;
+    /* acquire: pairs with link_next, so that `current` is at least the segment this word speaks of */
+    uint64_t word = atomic_load_explicit(&ring->word, memory_order_acquire);
+    struct segment *segment;
+    for (;;) {
+        segment = atomic_load_explicit(&ring->current, memory_order_relaxed);
+        if (!(word & WORD_SEALED) && fits(segment, word, need)) {
+            /* acquire: the segment's set-up, and the waiters that were armed before WAIT was set (waiter_ring_list).
+             * release: keeps those of others in between in the chain of exchanges. */
+            if (atomic_compare_exchange_weak_explicit(&ring->word, &word, word_advance(word, need),
+                                                      memory_order_acq_rel, memory_order_acquire))
+                break;
+            continue;
+        }
+        enum ring_result result = make_room(ring, need, deadline_ns, guard, &looks);
+        if (result != RING_OK)
+            return result;
+        word = atomic_load_explicit(&ring->word, memory_order_acquire);
+    }
+    /* From here until the commit the segment's memory cannot be used again: its keeper would find our header empty. */
+    _Atomic uint64_t *header = segment_header(segment, word_offset(word));
+    fill((unsigned char *)header + RECORD_HEADER, record);
+    commit(header, record);
+    if (word & WORD_WAIT)
+        waiter_ring_list(&ring->armed);
+    return RING_OK;
+}
+
+bool ring_mark_waiting(struct ring *ring, uint64_t number, uint64_t offset)
+{
+    uint64_t word = atomic_load_explicit(&ring->word, memory_order_relaxed);
+    for (;;) {
+        if ((word & WORD_SEALED) || (uint32_t)number != word_number(word) || offset != word_offset(word))
+            return false;
+        /* An exchange even if WAIT is set: it puts our waiter, armed before, in front of the publisher that takes WAIT
+         * away. A plain look could still miss that publisher, and it us. */
+        if (atomic_compare_exchange_weak_explicit(&ring->word, &word, word | WORD_WAIT, memory_order_acq_rel,
+                                                  memory_order_relaxed))
+            return true;
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ set up, cursors -- */
+
+static void set_limits(struct ring *ring)
+{
+    struct ring_limits smallest = {8 * (uint64_t)WORD_MAX_RECORDS, 8 * (uint64_t)SEGMENT_BYTES};
+    ring->retain = (struct ring_limits){0, 0};
+    for (int i = 0; i < 2; i++)
+        for (struct cursor *c = i ? ring->dropping : ring->blocking; c != NULL; c = c->next) {
+            if (c->limits.messages < smallest.messages)
+                smallest.messages = c->limits.messages;
+            if (c->limits.bytes < smallest.bytes)
+                smallest.bytes = c->limits.bytes;
+            if (i == 1 && c->limits.messages > ring->retain.messages)
+                ring->retain.messages = c->limits.messages;
+            if (i == 1 && c->limits.bytes > ring->retain.bytes)
+                ring->retain.bytes = c->limits.bytes;
+        }
+    ring->segment.messages = smallest.messages < 8 ? 1 : smallest.messages / 8;
+    ring->segment.bytes = smallest.bytes / 8 < 64 ? 64 : smallest.bytes / 8;
+}
+
+void ring_init(struct ring *ring, struct pool *pool, uint32_t first_number, uint64_t first_sequence)
+{
+    memset(ring, 0, sizeof *ring);
+    ring->pool = pool;
+    ring->next_bytes = SEGMENT_MIN;
+    ring->first.ring = ring;
+    segment_open(&ring->first, first_number, first_sequence, 0);
+    set_limits(ring);
+    atomic_init(&ring->word, word_at(first_number, 0, 0));
+    atomic_init(&ring->current, &ring->first);
+    atomic_init(&ring->head, &ring->first);
+}
+
+void ring_fini(struct ring *ring)
+{
+    waiter_ring_list(&ring->armed); /* of subscriptions that are gone: drops what keeps their memory */
+    segment_drop_data(&ring->first);
+    while (ring->all != NULL) {
+        struct segment *segment = ring->all;
+        ring->all = segment->next_all;
+        segment_drop_data(segment);
+        memory_put(segment);
+    }
+}
+
+void ring_interrupt(struct ring *ring)
+{
+    atomic_fetch_add(&ring->space, 1);
+    os_wake(&ring->space, INT32_MAX);
+}
+
+struct ring_limits ring_tail(struct ring *ring)
+{
+    for (;;) {
+        uint64_t word = atomic_load_explicit(&ring->word, memory_order_acquire);
+        struct segment *current = atomic_load_explicit(&ring->current, memory_order_acquire);
+        struct ring_limits tail = {atomic_load_explicit(&current->base, memory_order_acquire) + word_records(word),
+                                   atomic_load_explicit(&current->base_bytes, memory_order_acquire) +
+                                       word_offset(word)};
+        /* All three belonged together if neither the segment nor the word has gone on to another number. */
+        if ((uint32_t)atomic_load_explicit(&current->number, memory_order_acquire) == word_number(word) &&
+            word_number(atomic_load_explicit(&ring->word, memory_order_acquire)) == word_number(word))
+            return tail;
+        sched_yield();
+    }
+}
+
+static struct cursor **list_of(struct ring *ring, struct cursor *cursor)
+{
+    return cursor->policy == CURSOR_BLOCK ? &ring->blocking : &ring->dropping;
+}
+
+static void unlink_cursor(struct ring *ring, struct cursor *cursor)
+{
+    if (cursor->previous != NULL)
+        cursor->previous->next = cursor->next;
+    else
+        *list_of(ring, cursor) = cursor->next;
+    if (cursor->next != NULL)
+        cursor->next->previous = cursor->previous;
+    set_limits(ring);
+}
+
+bool ring_attach(struct ring *ring, struct cursor *cursor)
+{
+    keeper_enter(ring);
+    struct cursor **list = list_of(ring, cursor);
+    cursor->next = *list;
+    cursor->previous = NULL;
+    if (*list != NULL)
+        (*list)->previous = cursor;
+    *list = cursor;
+    set_limits(ring);
+    struct segment *segment = current_of(ring);
+    if (atomic_load_explicit(&segment->capacity, memory_order_relaxed) > ring->segment.bytes ||
+        atomic_load_explicit(&segment->max_records, memory_order_relaxed) > ring->segment.messages) {
+        /* The segment in use is coarser than the new limits want. */
+        if (!roll(ring, 0)) {
+            unlink_cursor(ring, cursor);
+            keeper_leave(ring);
+            return false;
+        }
+        segment = current_of(ring);
+    }
+    /* Before the position is read: who publishes after the position was read stores the message. seq_cst, so that a
+     * publisher that finds no readers has published before. */
+    atomic_fetch_add(&ring->readers, 1);
+    segment_pin_again(segment); /* it cannot be retired while we are the keeper */
+    uint64_t word = atomic_load(&ring->word);
+    cursor->ring = ring;
+    cursor->segment = segment;
+    cursor->data = segment->data != NULL ? segment->data : ring->nothing;
+    cursor->number = atomic_load_explicit(&segment->number, memory_order_relaxed);
+    cursor->offset = word_offset(word);
+    cursor_set_sequence(cursor, atomic_load_explicit(&segment->base, memory_order_relaxed) + word_records(word));
+    cursor->end = SEGMENT_OPEN;
+    atomic_store(&cursor->at, segment);
+    keeper_leave(ring);
+    return true;
+}
+
+void ring_detach(struct ring *ring, struct cursor *cursor)
+{
+    keeper_enter(ring);
+    unlink_cursor(ring, cursor);
+    uint32_t left = atomic_fetch_sub(&ring->readers, 1) - 1;
+    if (left == 0 && atomic_load_explicit(&current_of(ring)->capacity, memory_order_relaxed) != 0)
+        roll(ring, 0); /* nobody reads it any more; without memory it waits for the next keeper */
+    /* The cursor's waiter may still be armed, and keeps its subscription's memory. Ringing everybody gets rid of it: but
+     * not at once, or every unsubscribe would wake every other subscription. */
+    bool ring_all = atomic_load(&cursor->waiter.state) == WAITER_ARMED && ++ring->dead_waiters > left;
+    if (ring_all)
+        ring->dead_waiters = 0;
+    sweep(ring);
+    keeper_leave(ring);
+    if (ring_all)
+        waiter_ring_list(&ring->armed);
+    ring_space(ring);
+}
+
+void ring_trim(struct ring *ring)
+{
+    if (!keeper_try(ring))
+        return;
+    if (atomic_load_explicit(&current_of(ring)->capacity, memory_order_relaxed) > 4096)
+        roll(ring, 0);
+    sweep(ring);
+    keeper_leave(ring);
+}

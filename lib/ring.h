@@ -1,0 +1,92 @@
+/* The ring of a channel: a chain of segments that any thread appends to and every cursor reads. Knows base and wait.
+ *
+ * Publishing reserves room with one compare-exchange on `word`, copies, and commits with one store. Whatever changes
+ * the chain itself (a new segment, giving old ones back, cursors coming and going) is done by one thread at a time,
+ * the *keeper*. Nobody sleeps for that role: publishers and readers only try to get it; who finds it taken leaves a
+ * note, and the keeper looks once more. docs/architecture.md has the argument, ordering by ordering. */
+#ifndef RING_H
+#define RING_H
+
+#include "segment.h"
+#include "wait.h"
+
+enum ring_result {
+    RING_OK = 0,
+    RING_FULL = 1,     /* a blocking cursor has not caught up by the deadline */
+    RING_DEADLOCK = 2, /* ... and it is this thread that would have to read it */
+    RING_CLOSED = 3,   /* the guard was lowered while it waited */
+    RING_NOMEM = 4
+};
+
+struct ring_limits {
+    uint64_t messages, bytes;
+};
+
+struct cursor;
+
+struct ring {
+    /* Publishers. word: WAIT:1 SEALED:1 offset/8:15 records:15 segment number:32 */
+    _Alignas(MEMORY_LINE) _Atomic uint64_t word;
+    _Atomic(struct segment *) current; /* the segment `word` speaks of, while it is not sealed */
+    _Atomic uint32_t readers; /* cursors attached, and one if history is kept; 0: messages need not be stored */
+
+    /* Waiting. */
+    _Alignas(MEMORY_LINE) waiter_list armed; /* readers to ring when WAIT is found set */
+    _Atomic uint32_t keeper;        /* KEEPER_* */
+    _Atomic uint32_t space;         /* futex word of publishers that wait for a blocking cursor */
+    _Atomic uint32_t space_waiters; /* how many of them */
+    _Atomic(struct segment *) head; /* the oldest segment in the chain; written by the keeper */
+    _Atomic(struct segment *) freed; /* a stack; pushed by whoever drops a last pin, taken whole by the keeper */
+
+    /* The keeper's own. */
+    struct segment *all;     /* every descriptor but `first`, linked by next_all */
+    struct segment *spare;   /* free ones */
+    struct segment *limbo;   /* retired, with a record that its publisher has not finished */
+    struct cursor *blocking; /* attached cursors that hold publishers back */
+    struct cursor *dropping; /* and those that do not */
+    struct ring_limits retain;  /* the largest limits among `dropping` */
+    struct ring_limits segment; /* what one segment may take, from the smallest limits of all */
+    uint32_t dead_waiters;      /* armed when their cursors left, so perhaps still on `armed` */
+    uint32_t next_bytes;        /* data of the next segment */
+    int64_t rolled_ns;          /* when the last one began */
+    struct pool *pool;
+    _Alignas(8) unsigned char nothing[RECORD_HEADER]; /* stays 0: what a segment without memory holds */
+    struct segment first;
+};
+
+/* `first` lets tests begin near a wrap-around of segment numbers and sequences; 0 otherwise. */
+void ring_init(struct ring *ring, struct pool *pool, uint32_t first_number, uint64_t first_sequence);
+void ring_fini(struct ring *ring); /* nobody else may use it any more; ends every pin */
+void ring_interrupt(struct ring *ring); /* publishers that wait for room look at their guard again */
+
+struct record {
+    uint64_t flags; /* RECORD_GAP or 0 */
+    const void *data;
+    uint32_t size;
+    uint32_t extra_size;
+    const void *extra;
+};
+
+/* Appends one record and rings whoever waits for it. Any thread. Waits for room until deadline_ns at most; does not
+ * wait for anything else longer than the keeper works (a preempted keeper is yielded to). All or nothing. */
+enum ring_result ring_publish(struct ring *ring, const struct record *record, int64_t deadline_ns,
+                              const struct os_guard *guard);
+
+/* How many records, and bytes of records, were appended since it began. */
+struct ring_limits ring_tail(struct ring *ring);
+
+/* Attaches and detaches a cursor; may wait for the keeper. See cursor.h. */
+bool ring_attach(struct ring *ring, struct cursor *cursor); /* at the end; false: no memory */
+void ring_detach(struct ring *ring, struct cursor *cursor);
+
+/* A cursor has left `from` behind: gives back what nobody needs, lets publishers go on. Any thread; never waits. */
+void ring_passed(struct ring *ring, struct segment *from);
+
+/* Marks the ring so that the next publisher rings `armed`. False if something was published behind this position (it
+ * may not be committed yet). The caller's waiter must be armed already. */
+bool ring_mark_waiting(struct ring *ring, uint64_t number, uint64_t offset);
+
+/* Gives the data of the current segment back if every cursor has read all of it. Any thread; never waits. */
+void ring_trim(struct ring *ring);
+
+#endif

@@ -1,0 +1,107 @@
+/* Segments: the pieces of memory a ring is made of. Knows base only.
+ *
+ * A segment's descriptor belongs to its ring and is never freed before it, so any thread may look at one at any time;
+ * its data comes and goes. Before data is read the descriptor is *pinned*: a reference is added, and only then it is
+ * checked that it still is the segment that was meant. While it has references its data stays. */
+#ifndef SEGMENT_H
+#define SEGMENT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/memory.h"
+
+#define SEGMENT_BYTES (128u << 10) /* the largest that more than one message shares */
+#define SEGMENT_MIN 256u
+#define SEGMENT_OPEN UINT64_MAX
+
+/* A record: header, extra, data; each padded to 8 bytes. The header is 0 until the record is complete. */
+#define RECORD_COMMITTED (UINT64_C(1) << 63)
+#define RECORD_GAP (UINT64_C(1) << 62) /* not a message: its data is a struct gap_record */
+#define RECORD_HEADER 8u
+
+static inline uint64_t record_header(size_t size, size_t extra_size)
+{
+    return RECORD_COMMITTED | (uint64_t)extra_size << 32 | (uint32_t)size;
+}
+static inline uint32_t record_size(uint64_t header)
+{
+    return (uint32_t)header;
+}
+static inline uint32_t record_extra_size(uint64_t header)
+{
+    return (uint32_t)(header >> 32) & 0x3fffffffu;
+}
+static inline uint64_t record_padded(uint64_t size)
+{
+    return (size + 7) & ~UINT64_C(7);
+}
+static inline uint64_t record_bytes(uint64_t size, uint64_t extra_size)
+{
+    return RECORD_HEADER + record_padded(extra_size) + record_padded(size);
+}
+
+struct gap_record { /* messages that a backend says were missed here */
+    uint64_t lost;
+    uint32_t reason, count; /* enum bcast_gap_reason, enum bcast_count */
+};
+
+/* A few full-size data blocks that rings hand to each other instead of the system. An array of slots: get and put are
+ * one exchange or compare-exchange of a whole slot, so there is no ABA; the lowest slots stay warm in the cache. */
+#define POOL_SLOTS 48
+struct pool {
+    _Atomic(void *) slots[POOL_SLOTS];
+};
+void pool_fini(struct pool *pool);
+
+#define SEGMENT_RETIRED UINT32_C(0x80000000) /* no longer in the chain */
+#define SEGMENT_FREE UINT32_C(0x40000000)    /* without data, waiting to be used again */
+#define SEGMENT_PINS(references) ((references) & UINT32_C(0x3fffffff))
+
+struct ring;
+
+struct segment {
+    _Alignas(MEMORY_LINE) _Atomic uint32_t references; /* pins and the two flags above */
+    _Atomic uint32_t complete; /* a reader has seen every record committed: no need to look again */
+    _Atomic uint64_t number;   /* of this use; never repeats within a ring */
+    _Atomic uint64_t end;      /* bytes used once no more will be added; SEGMENT_OPEN before */
+    _Atomic uint64_t base;       /* sequence of its first record */
+    _Atomic uint64_t base_bytes; /* bytes of records before it, since the ring began */
+    _Atomic uint32_t capacity;   /* bytes and records it may take; 0: it never takes any */
+    _Atomic uint32_t max_records;
+    _Atomic(struct segment *) next;
+    /* The rest is written by the keeper before the segment is in the chain, and by who frees it after. */
+    unsigned char *data;
+    size_t data_bytes;
+    size_t dirty; /* bytes of data that may be non-zero */
+    struct segment *link;     /* on a list of free or limbo ones */
+    struct segment *next_all; /* of its ring's */
+    struct ring *ring;
+    struct pool *pool;
+    bool dedicated; /* holds one message, too large to share */
+};
+
+/* Adds a reference if the segment still is number `number`. Any thread. On true its data and `next` stay until
+ * segment_unpin. acquire: what was written before it was opened is seen. */
+bool segment_pin(struct segment *segment, uint64_t number);
+void segment_pin_again(struct segment *segment); /* the caller has it pinned already */
+void segment_unpin(struct segment *segment);
+
+/* The keeper's side (see ring.c). */
+bool segment_get_data(struct segment *segment, struct pool *pool, size_t bytes); /* zeroed; false: no memory */
+void segment_open(struct segment *segment, uint64_t number, uint64_t base, uint64_t base_bytes);
+bool segment_all_committed(struct segment *segment); /* it must be sealed */
+void segment_retire(struct segment *segment);        /* may free its data at once */
+void segment_drop_data(struct segment *segment);
+
+/* Called when a segment has become free; ring.c puts it where the keeper finds it. */
+void ring_segment_freed(struct ring *ring, struct segment *segment);
+
+static inline _Atomic uint64_t *segment_header(struct segment *segment, uint64_t offset)
+{
+    return (_Atomic uint64_t *)(void *)(segment->data + offset);
+}
+
+#endif

@@ -1,0 +1,62 @@
+/* A subscription: cursors in one or more channels, and the bell where its threads sleep. Shared by subscription.c
+ * (its life), reader.c (reading and waiting) and event.c (what was handed out). */
+#ifndef SUBSCRIPTION_H
+#define SUBSCRIPTION_H
+
+#include "broadcast.h"
+#include "cursor.h"
+#include "options.h"
+
+struct source { /* one channel of a subscription */
+    struct cursor cursor;
+    struct bcast_sub *sub;
+    struct channel *channel;   /* a reference; NULL once it is removed and no reader can be at it any more */
+    struct source *next;       /* of all its subscription's; under its mutex */
+    struct source *next_ready; /* in the queue of those that may have something; whoever has the turn */
+    bool queued;               /* it is in that queue */
+    _Atomic uint32_t removed;
+};
+
+enum attention { /* why a reader should look up from its ring */
+    ATTENTION_CLOSED = 1,       /* cancelled, or the broadcast was shut down */
+    ATTENTION_DISCONNECTED = 2, /* overflowed */
+    ATTENTION_CHANGED = 4       /* channels were added or removed */
+};
+
+struct bcast_sub {
+    struct bell bell; /* first: whoever drops its last reference frees the subscription */
+
+    /* Readers: in an exclusive subscription one thread, in a shared one whoever has the turn. */
+    _Alignas(MEMORY_LINE) _Atomic(struct source *) active; /* being read now; NULL: none */
+    struct source *ready, **ready_end;
+    struct holds holds;
+    uint32_t streak; /* events from `active` since it became that */
+    bool shared;
+    bool alone; /* it has one channel, and never had another */
+    _Atomic uint32_t turn;      /* shared: 1 while a thread chooses the next source */
+    _Atomic uint32_t inside;    /* threads in bcast_next */
+    _Atomic uint32_t attention; /* enum, or-ed */
+
+    _Atomic uint64_t received, lost, gaps, discarded;
+
+    struct bcast *b;
+    struct sub_settings settings;
+    pthread_mutex_t mutex; /* of adding and removing channels */
+    struct source *sources;
+    struct bcast_sub *previous, *next; /* of the broadcast's; under its mutex */
+    struct source first;
+};
+
+/* Wakes everybody who waits on it, for a reason they will find in `attention`. Any thread. */
+void sub_attend(struct bcast_sub *sub, uint32_t reasons);
+
+/* Frees removed sources that nothing refers to any more. By a reader that has the turn and is alone inside. */
+void sub_forget_removed(struct bcast_sub *sub);
+
+/* What `event->hold` is: one of these, told apart by its lowest bits. */
+enum { HOLD_EXCLUSIVE = 0, HOLD_SEGMENT = 1, HOLD_KEPT = 2, HOLD_MASK = 3 };
+
+void event_release(struct bcast_event *event); /* ends the borrow; leaves the fields as they are */
+void event_clear(struct bcast_event *event);
+
+#endif
