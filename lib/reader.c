@@ -12,7 +12,7 @@
 #define PAUSES 50        /* looks before yielding the processor */
 #define YIELDS 100       /* and yields before sleeping */
 #define STALLED 2000     /* looks at a record whose publisher seems to be stopped, before looking once a millisecond */
-#define STREAK 256       /* events from one channel before the others have their turn */
+#define STREAK 64        /* looks at one channel that found something before the others have their turn */
 #define TRIM_NS 250000000 /* this long without a message, and a channel's memory is given back */
 
 /* What one look at a subscription has found. Statuses of enum bcast_status, and: */
@@ -264,6 +264,20 @@ static struct source *next_source(struct bcast_sub *sub)
     return NULL;
 }
 
+/* Both are hints between the workers of a shared subscription, and one thread's in an exclusive one: relaxed. */
+static inline bool is_alone(struct bcast_sub *sub)
+{
+    return atomic_load_explicit(&sub->alone, memory_order_relaxed);
+}
+static inline uint32_t streak(struct bcast_sub *sub)
+{
+    return atomic_load_explicit(&sub->streak, memory_order_relaxed);
+}
+static inline void set_streak(struct bcast_sub *sub, uint32_t streak)
+{
+    atomic_store_explicit(&sub->streak, streak, memory_order_relaxed);
+}
+
 /* With the turn: `source` was empty. Arms it, so that it comes back when it is not. False: something is on its way. */
 static bool put_to_rest(struct source *source)
 {
@@ -287,7 +301,7 @@ static int switch_source(struct bcast_sub *sub, struct source *from, bool empty,
         }
         struct source *next = next_source(sub);
         atomic_store_explicit(&sub->active, next, memory_order_release);
-        sub->streak = 0;
+        set_streak(sub, 0);
         if (next == NULL)
             status = NOTHING;
         else if (next == *soon)
@@ -303,7 +317,7 @@ static void change_sources(struct bcast_sub *sub)
     if (!turn_try(sub))
         return; /* the attention stays; another worker, or the next call, does it */
     atomic_fetch_and(&sub->attention, ~(uint32_t)ATTENTION_CHANGED);
-    sub->alone = false;
+    atomic_store_explicit(&sub->alone, false, memory_order_relaxed);
     struct source *active = atomic_load_explicit(&sub->active, memory_order_relaxed);
     if (active != NULL && atomic_load(&active->removed))
         atomic_store_explicit(&sub->active, NULL, memory_order_release);
@@ -321,12 +335,12 @@ static int look(struct bcast_sub *sub, struct batch *batch)
     for (;;) {
         struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
         int status = NOTHING;
-        bool more = source != NULL && (sub->alone || sub->streak < STREAK);
+        bool alone = is_alone(sub), more = source != NULL && (alone || streak(sub) < STREAK);
         if (more)
             status = read_source(sub, source, batch);
-        if (status == FOUND && !sub->shared)
-            sub->streak += (uint32_t)batch->count;
-        if (status != NOTHING || (sub->alone && source != NULL))
+        if (status == FOUND)
+            set_streak(sub, streak(sub) + 1);
+        if (status != NOTHING || (alone && source != NULL))
             return status;
         status = switch_source(sub, source, more, &soon);
         if (status != FOUND)
@@ -347,7 +361,7 @@ static void trim(struct bcast_sub *sub, struct waiting *waiting)
 {
     struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
     waiting->trimmed = true;
-    if (sub->alone && source != NULL)
+    if (is_alone(sub) && source != NULL)
         ring_trim(&source->channel->ring);
 }
 
@@ -356,11 +370,11 @@ static void sleep_on_bell(struct bcast_sub *sub, struct waiting *waiting, int fo
 {
     struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
     int64_t until = waiting->deadline_ns;
-    if (sub->alone)
+    if (is_alone(sub))
         bell_take_rung(&sub->bell); /* it can only be the one that is active: idle again, it can be armed again */
     uint32_t seen = bell_enter(&sub->bell);
     bool something = atomic_load(&sub->attention) != 0 || bell_has_rung(&sub->bell);
-    if (!something && sub->alone && source != NULL && !put_to_rest(source))
+    if (!something && is_alone(sub) && source != NULL && !put_to_rest(source))
         found = SOON;
     if (!something && found == SOON) {
         /* Somebody is between two steps and will be done at once, unless stopped: then do not burn its processor. */
@@ -411,10 +425,10 @@ static int wait_more(struct bcast_sub *sub, struct waiting *waiting, int found)
 static int look_before_poll(struct bcast_sub *sub, struct batch *batch)
 {
     bell_drain_fd(&sub->bell);
-    if (sub->alone)
+    if (is_alone(sub))
         bell_take_rung(&sub->bell);
     struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
-    bool rests = !sub->alone || source == NULL || put_to_rest(source);
+    bool rests = !is_alone(sub) || source == NULL || put_to_rest(source);
     int found = look(sub, batch);
     if (found != SOON && rests)
         return found;
@@ -429,7 +443,7 @@ static void pass_on(struct bcast_sub *sub)
     if (!bell_has_sleepers(&sub->bell))
         return;
     struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
-    if (!sub->alone || source == NULL || !put_to_rest(source))
+    if (!is_alone(sub) || source == NULL || !put_to_rest(source))
         bell_ring_one(&sub->bell);
 }
 
@@ -500,11 +514,11 @@ static inline size_t take_quickly(struct bcast_sub *sub, struct batch *batch)
 {
     struct source *source = atomic_load_explicit(&sub->active, memory_order_relaxed);
     if (sub->shared || source == NULL || atomic_load_explicit(&sub->attention, memory_order_relaxed) != 0 ||
-        !os_guard_raised(&sub->b->guard) || (!sub->alone && sub->streak >= STREAK))
+        !os_guard_raised(&sub->b->guard) || (!is_alone(sub) && streak(sub) >= STREAK))
         return 0;
     remember_reader(source);
     size_t n = take_exclusive(sub, source, batch);
-    sub->streak += (uint32_t)n;
+    set_streak(sub, streak(sub) + 1);
     return n;
 }
 

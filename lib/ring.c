@@ -322,8 +322,24 @@ static void ring_space(struct ring *ring)
 {
     if (atomic_load(&ring->space_waiters) == 0) /* seq_cst: pairs with wait_for_room */
         return;
-    atomic_fetch_add(&ring->space, 1);
-    os_wake(&ring->space, INT32_MAX);
+    ring_interrupt(ring);
+    struct bell *bell = atomic_load(&ring->space_bell);
+    if (bell != NULL)
+        bell_ring_one(bell);
+}
+
+void ring_notify_space(struct ring *ring, struct bell *bell)
+{
+    struct bell *before = atomic_exchange(&ring->space_bell, bell);
+    if (before == NULL && bell != NULL)
+        atomic_fetch_add(&ring->space_waiters, 1); /* after the bell is there; then the caller looks for room again */
+    else if (before != NULL && bell == NULL)
+        atomic_fetch_sub(&ring->space_waiters, 1);
+}
+
+bool ring_has_room(struct ring *ring)
+{
+    return !look_for_room(ring).full;
 }
 
 void ring_passed(struct ring *ring, struct segment *from)
@@ -439,7 +455,7 @@ enum ring_result ring_publish(struct ring *ring, const struct record *record, in
     uint64_t word = atomic_load_explicit(&ring->word, memory_order_acquire);
     struct segment *segment;
     for (;;) {
-        segment = atomic_load_explicit(&ring->current, memory_order_relaxed);
+        segment = atomic_load_explicit(&ring->current, memory_order_acquire); /* it may be newer than the word */
         if (!(word & WORD_SEALED) && fits(segment, word, need)) {
             /* acquire: the segment's set-up, and the waiters that were armed before WAIT was set (waiter_ring_list).
              * release: keeps those of others in between in the chain of exchanges. */

@@ -35,6 +35,7 @@ struct ring {
     _Atomic uint32_t keeper;        /* KEEPER_* */
     _Atomic uint32_t space;         /* futex word of publishers that wait for a blocking cursor */
     _Atomic uint32_t space_waiters; /* how many of them */
+    _Atomic(struct bell *) space_bell; /* of one that waits elsewhere; counted above */
     _Atomic(struct segment *) head; /* the oldest segment in the chain; written by the keeper */
     _Atomic(struct segment *) freed; /* a stack; pushed by whoever drops a last pin, taken whole by the keeper */
 
@@ -71,6 +72,11 @@ struct record {
  * wait for anything else longer than the keeper works (a preempted keeper is yielded to). All or nothing. */
 enum ring_result ring_publish(struct ring *ring, const struct record *record, int64_t deadline_ns,
                               const struct os_guard *guard);
+
+/* For a publisher that cannot wait inside: its bell is rung whenever there may be room again (NULL: no longer). One at a
+ * time, and not while somebody is about to ring it: by the I/O thread, whose bell lives as long as its topics. */
+void ring_notify_space(struct ring *ring, struct bell *bell);
+bool ring_has_room(struct ring *ring); /* as far as one can tell */
 
 /* How many records, and bytes of records, were appended since it began. */
 struct ring_limits ring_tail(struct ring *ring);

@@ -30,9 +30,9 @@ struct bcast_sub {
     _Alignas(MEMORY_LINE) _Atomic(struct source *) active; /* being read now; NULL: none */
     struct source *ready, **ready_end;
     struct holds holds;
-    uint32_t streak; /* events from `active` since it became that */
     bool shared;
-    bool alone; /* it has one channel, and never had another */
+    _Atomic uint32_t streak; /* looks that found something in `active` since it became that */
+    _Atomic bool alone; /* it has one channel, and never had another */
     _Atomic uint32_t turn;      /* shared: 1 while a thread chooses the next source */
     _Atomic uint32_t inside;    /* threads in bcast_next */
     _Atomic uint32_t attention; /* enum, or-ed */

@@ -229,6 +229,7 @@ struct notifier {
     _Atomic uint32_t rings;    /* futex word */
     _Atomic uint32_t sleeping; /* 0 or 1 */
     _Atomic uint32_t stop;
+    bool orphan; /* stopped by its own thread, which then frees it */
     pthread_t thread;
 };
 
@@ -249,7 +250,7 @@ static void *notifier_run(void *argument)
         bool stop = atomic_load(&notifier->stop);
         struct waiter *chain = take(&notifier->chains);
         if (chain == NULL && stop)
-            return NULL;
+            break;
         if (chain == NULL)
             os_wait(&notifier->rings, seen, OS_NEVER);
         atomic_store(&notifier->sleeping, 0);
@@ -259,6 +260,9 @@ static void *notifier_run(void *argument)
             chain = next;
         }
     }
+    if (notifier->orphan)
+        memory_put(notifier);
+    return NULL;
 }
 
 int notifier_start(struct notifier **out, const struct os_thread_options *options)
@@ -279,6 +283,13 @@ void notifier_stop(struct notifier *notifier)
 {
     if (notifier == NULL)
         return;
+    if (pthread_equal(pthread_self(), notifier->thread)) {
+        /* It has just dropped the last reference to a subscription, and with that to the broadcast. */
+        notifier->orphan = true;
+        pthread_detach(notifier->thread);
+        atomic_store(&notifier->stop, 1);
+        return;
+    }
     atomic_store(&notifier->stop, 1);
     atomic_fetch_add(&notifier->rings, 1);
     os_wake(&notifier->rings, 1);

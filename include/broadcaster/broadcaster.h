@@ -320,7 +320,8 @@ enum bcast_can {
     BCAST_CAN_CONFIRM = 1 << 6,    /* BCAST_OK in a result callback is the broker's word */
     BCAST_CAN_IDS = 1 << 7,        /* events have ids */
     BCAST_CAN_TIMESTAMPS = 1 << 8, /* events have the broker's timestamps */
-    BCAST_CAN_PROCESSES = 1 << 9   /* reaches other processes */
+    BCAST_CAN_PROCESSES = 1 << 9,  /* reaches other processes */
+    BCAST_CAN_RESUME = 1 << 10     /* goes on behind the last message received after a lost connection, without a gap */
 };
 
 struct bcast_capabilities {

@@ -1,0 +1,32 @@
+/* A channel that the broker is, or shall be, subscribed to: once, however many subscriptions want it. The I/O thread's
+ * side of the barrier. Everything here is under io->mutex, but for what is marked. */
+#ifndef TOPIC_H
+#define TOPIC_H
+
+#include <pthread.h>
+
+#include "broadcaster/backend.h"
+
+#include "channel.h"
+
+enum topic_state {
+    TOPIC_OFF = 0,  /* the backend does not know it */
+    TOPIC_ASKED = 1, /* given to `subscribe`, no answer yet */
+    TOPIC_ON = 2    /* confirmed */
+};
+
+struct topic {
+    struct bcast_topic is; /* first: what the backend sees */
+    struct channel *channel; /* a reference */
+    unsigned wanted;         /* subscriptions */
+    unsigned waiting;        /* calls that wait for the answer; keeps it from being freed */
+    enum topic_state state;  /* written by the I/O thread */
+    bool confirmed_once;     /* so that losing the connection is a gap */
+    bool paused;             /* the I/O thread's alone */
+    bool changed;            /* on the list of those the I/O thread shall look at */
+    int status;              /* why the broker refused; BCAST_OK: it did not */
+    char reason[200];
+    struct topic *next_changed, *previous, *next;
+};
+
+#endif
