@@ -55,6 +55,14 @@ void holds_free(struct holds *holds)
     holds->free = NULL;
 }
 
+bool holds_borrowed(const struct holds *holds, const struct ring *ring)
+{
+    for (const struct hold *h = holds->all; h != NULL; h = h->next_all)
+        if (h->segment != NULL && h->events != 0 && h->segment->ring == ring)
+            return true;
+    return false;
+}
+
 /* ------------------------------------------------------------------------------------------------------- moving -- */
 
 static bool dropping(const struct cursor *cursor)
@@ -340,9 +348,8 @@ void cursor_detach(struct cursor *cursor)
     ring_detach(cursor->ring, cursor);
 }
 
-uint64_t cursor_close(struct cursor *cursor)
+void cursor_close(struct cursor *cursor)
 {
-    uint64_t queued = cursor_queued(cursor);
     if (cursor->hold == NULL) {
         segment_unpin(cursor->segment);
     } else {
@@ -350,7 +357,6 @@ uint64_t cursor_close(struct cursor *cursor)
         if (cursor->hold->events == 0)
             hold_put(cursor->hold);
     }
-    return queued;
 }
 
 bool cursor_mark_waiting(struct cursor *cursor)

@@ -66,10 +66,10 @@ enum cursor_result { CURSOR_EMPTY, CURSOR_RECORD, CURSOR_GAP, CURSOR_OVERFLOWN, 
 
 /* Attaches it to the end of `ring`. limits, policy, holds (NULL for shared) and waiter.bell are set. False: no memory */
 bool cursor_open(struct cursor *cursor, struct ring *ring);
-/* Detaches it; returns how many records were left unread. By the reading thread, or when nobody reads any more. */
-uint64_t cursor_close(struct cursor *cursor);
-/* The first half of that, for any thread: publishers and the keeper forget it at once. */
+/* Publishers and the keeper forget it. Any thread; the reading thread may still be at it. */
 void cursor_detach(struct cursor *cursor);
+/* Then, when nobody reads it any more: gives back what it had pinned. */
+void cursor_close(struct cursor *cursor);
 
 /* Exclusive. What is at the cursor? On CURSOR_RECORD, `data + offset` is a committed record; the caller hands it out
  * (hold->events) and goes on with cursor_skip. On CURSOR_GAP the cursor has moved behind the gap. Never waits. */
@@ -102,6 +102,7 @@ static inline void cursor_skip(struct cursor *cursor, uint64_t header)
 
 void hold_release(struct hold *hold); /* one event less */
 void holds_free(struct holds *holds); /* ends every borrow */
+bool holds_borrowed(const struct holds *holds, const struct ring *ring); /* is an event of this ring still out? */
 
 /* Shared. Claims up to `max` records. On CURSOR_RECORD the segment is pinned once for each of them. */
 enum cursor_result cursor_claim(struct cursor *cursor, size_t max, struct claim *claim, struct cursor_gap *gap);

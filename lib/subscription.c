@@ -54,13 +54,11 @@ static void source_detach(struct source *source)
         io_unwant(sub->b->io, source->channel);
 }
 
-/* No reader is at it any more. */
-static void source_close(struct source *source)
+/* The last step, when neither a reader nor a borrowed event is in its ring: with the channel the ring may go. */
+static void source_leave(struct source *source)
 {
-    if (source->channel == NULL)
-        return;
-    cursor_close(&source->cursor);
-    channel_unref(source->channel);
+    if (source->channel != NULL)
+        channel_unref(source->channel);
     source->channel = NULL;
 }
 
@@ -147,11 +145,12 @@ static void delist(struct bcast_sub *sub)
 static void close_sources(struct bcast_sub *sub)
 {
     for (struct source *s = sub->sources; s != NULL; s = s->next) {
-        if (s->channel != NULL)
-            source_detach(s);
-        source_close(s);
+        source_detach(s);
+        cursor_close(&s->cursor);
     }
     holds_free(&sub->holds);
+    for (struct source *s = sub->sources; s != NULL; s = s->next)
+        source_leave(s);
 }
 
 static int add_source(struct bcast_sub *sub, struct source *source, const char *name, size_t size)
@@ -273,18 +272,27 @@ int bcast_remove_channel(struct bcast_sub *sub, const char *channel, size_t size
     return status;
 }
 
+/* Nothing refers to it any more: no queue, no list of waiters, no borrowed event. Of a shared subscription's events
+ * nobody keeps count, so there a removed channel stays until the end. */
+static bool forgettable(struct bcast_sub *sub, struct source *source)
+{
+    return source != &sub->first && !sub->shared && atomic_load(&source->removed) && !source->queued &&
+           atomic_load(&source->cursor.waiter.state) == WAITER_IDLE &&
+           !holds_borrowed(&sub->holds, &source->channel->ring);
+}
+
 void sub_forget_removed(struct bcast_sub *sub)
 {
     pthread_mutex_lock(&sub->mutex);
     for (struct source **at = &sub->sources; *at != NULL;) {
         struct source *source = *at;
-        if (source == &sub->first || !atomic_load(&source->removed) || source->queued ||
-            atomic_load(&source->cursor.waiter.state) != WAITER_IDLE) {
+        if (!forgettable(sub, source)) {
             at = &source->next;
             continue;
         }
         *at = source->next;
-        source_close(source);
+        cursor_close(&source->cursor);
+        source_leave(source);
         memory_put(source);
     }
     pthread_mutex_unlock(&sub->mutex);

@@ -159,7 +159,8 @@ static void check_order(struct subscriber *s, const struct mark *mark, unsigned 
 
 static void take_gap(struct subscriber *s, const struct bcast_event *event, unsigned c)
 {
-    CHECK(s->policy == BCAST_DROP_OLDEST, "a gap of %llu", (unsigned long long)event->lost);
+    CHECK(s->policy == BCAST_DROP_OLDEST, "a gap of %llu before %llu, subscription %u%s%s", (unsigned long long)event->lost,
+          (unsigned long long)event->sequence, s->index, s->shared ? " shared" : "", s->many ? " many" : "");
     CHECK(event->count == BCAST_EXACT && event->reason == BCAST_GAP_OVERFLOW, "reason %d", event->reason);
     CHECK(event->lost > 0, "an empty gap");
     uint64_t before = atomic_fetch_add(&s->accounted[c], event->lost);
