@@ -12,16 +12,16 @@
 
 static struct hold *hold_get(struct holds *holds, struct segment *segment)
 {
-    struct hold *hold = holds->free;
-    if (hold != NULL) {
-        holds->free = hold->next_free;
-    } else {
+    struct hold *hold = &holds->first;
+    if (hold->segment != NULL)
+        for (hold = holds->more; hold != NULL && hold->segment != NULL; hold = hold->next)
+            ;
+    if (hold == NULL) {
         hold = memory_get(sizeof *hold);
         if (hold == NULL)
             return NULL;
-        hold->holds = holds;
-        hold->next_all = holds->all;
-        holds->all = hold;
+        hold->next = holds->more;
+        holds->more = hold;
     }
     hold->segment = segment;
     hold->events = 0;
@@ -33,8 +33,6 @@ static void hold_put(struct hold *hold)
 {
     segment_unpin(hold->segment);
     hold->segment = NULL;
-    hold->next_free = hold->holds->free;
-    hold->holds->free = hold;
 }
 
 void hold_release(struct hold *hold)
@@ -45,22 +43,28 @@ void hold_release(struct hold *hold)
 
 void holds_free(struct holds *holds)
 {
-    while (holds->all != NULL) {
-        struct hold *hold = holds->all;
-        holds->all = hold->next_all;
+    if (holds->first.segment != NULL)
+        hold_put(&holds->first);
+    while (holds->more != NULL) {
+        struct hold *hold = holds->more;
+        holds->more = hold->next;
         if (hold->segment != NULL)
-            segment_unpin(hold->segment);
+            hold_put(hold);
         memory_put(hold);
     }
-    holds->free = NULL;
+}
+
+static bool borrowed(const struct hold *hold, const struct ring *ring)
+{
+    return hold->segment != NULL && hold->events != 0 && hold->segment->ring == ring;
 }
 
 bool holds_borrowed(const struct holds *holds, const struct ring *ring)
 {
-    for (const struct hold *h = holds->all; h != NULL; h = h->next_all)
-        if (h->segment != NULL && h->events != 0 && h->segment->ring == ring)
-            return true;
-    return false;
+    bool any = borrowed(&holds->first, ring);
+    for (const struct hold *h = holds->more; h != NULL && !any; h = h->next)
+        any = borrowed(h, ring);
+    return any;
 }
 
 /* ------------------------------------------------------------------------------------------------------- moving -- */
@@ -108,12 +112,20 @@ static struct segment *pin_next(struct cursor *cursor)
     }
 }
 
+/* What to read in a segment that may not have any data yet. */
+static unsigned char *data_of(struct ring *ring, struct segment *segment)
+{
+    /* acquire: pairs with furnish; a dedicated segment came with its data */
+    bool has = segment->dedicated || atomic_load_explicit(&segment->capacity, memory_order_acquire) != 0;
+    return has ? segment->data : ring->nothing;
+}
+
 /* Puts the cursor at the start of `segment`, which is pinned, and gives the old one back. */
 static void cursor_move(struct cursor *cursor, struct segment *segment)
 {
     struct segment *old = cursor->segment;
     cursor->segment = segment;
-    cursor->data = segment->data != NULL ? segment->data : cursor->ring->nothing;
+    cursor->data = data_of(cursor->ring, segment);
     cursor->number = atomic_load_explicit(&segment->number, memory_order_relaxed);
     cursor_set_sequence(cursor, atomic_load_explicit(&segment->base, memory_order_relaxed));
     cursor->offset = 0;
@@ -171,11 +183,24 @@ static enum cursor_result result_of(struct cursor *cursor, uint64_t expected, st
     return cursor->policy == CURSOR_DISCONNECT ? CURSOR_OVERFLOWN : CURSOR_GAP;
 }
 
+/* The segment had no data when the cursor came to it: has it now? */
+static bool furnished(struct cursor *cursor)
+{
+    if (cursor->data != cursor->ring->nothing ||
+        /* acquire: pairs with furnish */
+        atomic_load_explicit(&cursor->segment->capacity, memory_order_acquire) == 0)
+        return false;
+    cursor->data = cursor->segment->data;
+    return true;
+}
+
 enum cursor_result cursor_look(struct cursor *cursor, struct cursor_gap *gap)
 {
     for (;;) {
         if (cursor->offset != cursor->end && cursor_header(cursor) != 0)
             return CURSOR_RECORD;
+        if (furnished(cursor))
+            continue;
         if (!at_end(cursor))
             return CURSOR_EMPTY;
         uint64_t expected = cursor_sequence(cursor);
@@ -256,7 +281,10 @@ static size_t count_records(struct segment *segment, uint64_t *offset, size_t ma
 {
     size_t count = 0;
     uint64_t end = atomic_load_explicit(&segment->end, memory_order_acquire);
-    while (count < max && segment->data != NULL && *offset != end) {
+    /* acquire: pairs with furnish; a dedicated segment came with its data */
+    if (!segment->dedicated && atomic_load_explicit(&segment->capacity, memory_order_acquire) == 0)
+        return 0;
+    while (count < max && *offset != end) {
         uint64_t header = atomic_load_explicit(segment_header(segment, *offset), memory_order_acquire);
         if (header == 0)
             break;
@@ -264,6 +292,15 @@ static size_t count_records(struct segment *segment, uint64_t *offset, size_t ma
         count++;
     }
     return count;
+}
+
+static void raise_claimed(struct cursor *cursor, uint64_t to)
+{
+    uint64_t before = atomic_load_explicit(&cursor->claimed, memory_order_relaxed);
+    while ((int64_t)(to - before) > 0 &&
+           !atomic_compare_exchange_weak_explicit(&cursor->claimed, &before, to, memory_order_relaxed,
+                                                  memory_order_relaxed))
+        ;
 }
 
 static bool claim_records(struct cursor *cursor, uint64_t position, struct segment *segment, size_t max,
@@ -283,7 +320,7 @@ static bool claim_records(struct cursor *cursor, uint64_t position, struct segme
     claim->data = segment->data + start;
     claim->sequence = atomic_load_explicit(&segment->base, memory_order_relaxed) + word_records(position);
     claim->count = count;
-    atomic_store_explicit(&cursor->claimed, claim->sequence + count, memory_order_relaxed);
+    raise_claimed(cursor, claim->sequence + count);
     /* One pin for each event; the caller's own is given back by cursor_claim. */
     atomic_fetch_add_explicit(&segment->references, (uint32_t)count, memory_order_relaxed);
     if (segment->dedicated)
@@ -329,6 +366,7 @@ bool cursor_open(struct cursor *cursor, struct ring *ring)
 {
     if (!ring_attach(ring, cursor))
         return false;
+    cursor->data = data_of(ring, cursor->segment);
     uint64_t base = atomic_load_explicit(&cursor->segment->base, memory_order_relaxed);
     atomic_store_explicit(&cursor->claimed, cursor_sequence(cursor), memory_order_relaxed);
     atomic_store_explicit(&cursor->position, word_at(cursor->number, cursor->offset, cursor_sequence(cursor) - base),

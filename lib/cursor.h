@@ -15,14 +15,14 @@ enum cursor_policy { CURSOR_DROP, CURSOR_BLOCK, CURSOR_DISCONNECT };
  * Used by the reading thread only. */
 struct hold {
     struct segment *segment; /* pinned; NULL: free */
+    struct hold *next;       /* of its subscription's, in use or not */
     uint32_t events;         /* handed out and not released */
     bool current;            /* a cursor stands in it */
-    struct hold *next_free, *next_all;
-    struct holds *holds;
 };
 
-struct holds { /* of one subscription */
-    struct hold *free, *all;
+struct holds { /* of one subscription; few: one for each cursor, and for each old segment with events still out */
+    struct hold *more;
+    struct hold first;
 };
 
 struct cursor {
@@ -45,8 +45,8 @@ struct cursor {
     struct cursor *previous, *next; /* the keeper's list */
     struct holds *holds;            /* NULL: shared */
     struct waiter waiter;
-    enum cursor_policy policy;
-    bool whole; /* it entered the segment at its first record */
+    uint8_t policy; /* enum cursor_policy */
+    bool whole;     /* it entered the segment at its first record */
 };
 
 /* A run of records in one segment, which is pinned for the caller. */

@@ -2,38 +2,35 @@
 
 #include "base/error.h"
 
-uint32_t extra_measure(const struct bcast_incoming *message)
+int extra_measure(const struct bcast_incoming *message, uint32_t *size)
 {
     size_t bytes = sizeof(struct extra);
-    if (message->key == NULL && message->header_count == 0 && message->id == NULL && message->timestamp_us == 0)
-        return 0;
-    if (message->key_size > EXTRA_MAX_KEY || (message->key == NULL && message->key_size != 0)) {
-        error_set(BCAST_ERR_TOO_LARGE, "a key of %zu bytes: a key is given, and has at most %u", message->key_size,
-                  EXTRA_MAX_KEY);
-        return UINT32_MAX;
-    }
-    if (message->header_count > EXTRA_MAX_HEADERS || (message->headers == NULL && message->header_count != 0)) {
-        error_set(BCAST_ERR_TOO_LARGE, "%zu headers: they are given, and at most %u", message->header_count,
-                  EXTRA_MAX_HEADERS);
-        return UINT32_MAX;
-    }
+    *size = 0;
+    if (message->key == NULL && message->header_count == 0 && message->id == NULL && message->timestamp_us == 0 &&
+        message->key_size == 0)
+        return BCAST_OK;
+    if ((message->key == NULL && message->key_size != 0) || (message->headers == NULL && message->header_count != 0))
+        return error_set(BCAST_ERR_INVALID, "key or headers are NULL, but their size or count is not 0");
+    if (message->key_size > EXTRA_MAX_KEY)
+        return error_set(BCAST_ERR_TOO_LARGE, "a key of %zu bytes: at most %u are possible", message->key_size,
+                         EXTRA_MAX_KEY);
+    if (message->header_count > EXTRA_MAX_HEADERS)
+        return error_set(BCAST_ERR_TOO_LARGE, "%zu headers: at most %u are possible", message->header_count,
+                         EXTRA_MAX_HEADERS);
     bytes += message->key != NULL ? message->key_size : 0;
     bytes += message->id != NULL ? strlen(message->id) + 1 : 0;
     for (size_t i = 0; i < message->header_count && bytes <= EXTRA_MAX_BYTES; i++) {
         const struct bcast_header *header = &message->headers[i];
-        if (header->name == NULL || *header->name == '\0' || (header->value == NULL && header->value_size != 0)) {
-            error_set(BCAST_ERR_INVALID, "header %zu has no name, or no value: a header has both", i);
-            return UINT32_MAX;
-        }
+        if (header->name == NULL || *header->name == '\0' || (header->value == NULL && header->value_size != 0))
+            return error_set(BCAST_ERR_INVALID, "header %zu has no name, or no value: a header has both", i);
         bytes += 2 * sizeof(uint32_t) + strlen(header->name) + 1;
         bytes += header->value_size < EXTRA_MAX_BYTES ? header->value_size : EXTRA_MAX_BYTES;
     }
-    if (bytes > EXTRA_MAX_BYTES) {
-        error_set(BCAST_ERR_TOO_LARGE, "headers of more than %u bytes: put large values into the data",
-                  EXTRA_MAX_BYTES);
-        return UINT32_MAX;
-    }
-    return (uint32_t)bytes;
+    if (bytes > EXTRA_MAX_BYTES)
+        return error_set(BCAST_ERR_TOO_LARGE, "key and headers of more than %u bytes: put large values into the data",
+                         EXTRA_MAX_BYTES);
+    *size = (uint32_t)bytes;
+    return BCAST_OK;
 }
 
 static unsigned char *put(unsigned char *at, const void *from, size_t size)

@@ -19,8 +19,8 @@ struct extra {
 
 #define EXTRA_NONE UINT32_MAX
 
-/* Bytes of the block, 0 if none is needed; or UINT32_MAX with the error's text set, if it breaks a limit. */
-uint32_t extra_measure(const struct bcast_incoming *message);
+/* Bytes of the block, 0 if none is needed. BCAST_OK, or the error, with its text, if a limit is broken. */
+int extra_measure(const struct bcast_incoming *message, uint32_t *size);
 void extra_write(unsigned char *block, const struct bcast_incoming *message);
 
 #endif

@@ -50,11 +50,10 @@ enum ring_result outbound_put(struct outbound *outbound, struct channel *channel
     _Alignas(8) unsigned char small[SMALL], *block = small;
     struct bcast_incoming extra = {.key = message->key, .key_size = message->key_size, .headers = message->headers,
                                    .header_count = message->header_count};
-    struct head head = {channel, message->on_result, message->context, extra_measure(&extra)};
-    if (head.extra_size == UINT32_MAX) {
-        *status = BCAST_ERR_TOO_LARGE;
+    struct head head = {channel, message->on_result, message->context, 0};
+    *status = extra_measure(&extra, &head.extra_size);
+    if (*status != BCAST_OK)
         return RING_OK;
-    }
     uint32_t size = (uint32_t)sizeof head + head.extra_size;
     if (size > sizeof small && (block = memory_get(size)) == NULL)
         return RING_NOMEM;

@@ -39,7 +39,7 @@ struct outbound_batch {
 bool outbound_init(struct outbound *outbound, struct bell *bell, struct ring_limits limits);
 void outbound_fini(struct outbound *outbound); /* nothing may be queued */
 
-/* Any thread. */
+/* Any thread. Queues a copy; *status is BCAST_OK unless key or headers break a limit. */
 enum ring_result outbound_put(struct outbound *outbound, struct channel *channel, const struct bcast_message *message,
                               int64_t deadline_ns, const struct os_guard *guard, int *status);
 uint64_t outbound_tail(struct outbound *outbound); /* the number the next message will have */

@@ -100,16 +100,16 @@ static int publish_whole(struct bcast *b, struct channel *channel, const struct 
     _Alignas(8) unsigned char small[EXTRA_ON_STACK], *block = small;
     struct bcast_incoming extra = {.key = m->key, .key_size = m->key_size, .headers = m->headers,
                                    .header_count = m->header_count};
-    uint32_t size = extra_measure(&extra);
-    if (size == UINT32_MAX)
-        return m->header_count <= EXTRA_MAX_HEADERS && m->key_size <= EXTRA_MAX_KEY ? BCAST_ERR_INVALID
-                                                                                   : BCAST_ERR_TOO_LARGE;
+    uint32_t size;
+    int status = extra_measure(&extra, &size);
+    if (status != BCAST_OK)
+        return status;
     if (size > sizeof small && (block = memory_get(size)) == NULL)
         return error_nomem();
     if (size != 0)
         extra_write(block, &extra);
     struct record record = {0, m->data, (uint32_t)m->size, size, block};
-    int status = publish_record(b, channel, m, &record);
+    status = publish_record(b, channel, m, &record);
     if (block != small)
         memory_put(block);
     return status;

@@ -275,7 +275,7 @@ static inline uint32_t streak(struct bcast_sub *sub)
 }
 static inline void set_streak(struct bcast_sub *sub, uint32_t streak)
 {
-    atomic_store_explicit(&sub->streak, streak, memory_order_relaxed);
+    atomic_store_explicit(&sub->streak, (uint8_t)(streak < STREAK ? streak : STREAK), memory_order_relaxed);
 }
 
 /* With the turn: `source` was empty. Arms it, so that it comes back when it is not. False: something is on its way. */
@@ -576,13 +576,14 @@ int bcast_fd(struct bcast_sub *sub)
         return error_set(BCAST_ERR_INVALID, "bcast_fd wants a subscription");
     if (!os_guard_raised(&sub->b->guard))
         return bcast_ended(sub->b);
-    pthread_mutex_lock(&sub->mutex);
+    struct notifier *notifier = NULL;
+    int error = bcast_notifier(sub->b, &notifier);
+    pthread_mutex_lock(&sub->b->mutex);
     int fd = sub->bell.event.read_fd;
-    struct notifier *notifier;
-    if (fd < 0 && bcast_notifier(sub->b, &notifier) == 0 && bell_open_fd(&sub->bell, notifier) == 0) {
+    if (fd < 0 && error == 0 && bell_open_fd(&sub->bell, notifier) == 0) {
         fd = sub->bell.event.read_fd;
         bell_ring_all(&sub->bell); /* readable at first: the first calls to bcast_next arm it */
     }
-    pthread_mutex_unlock(&sub->mutex);
+    pthread_mutex_unlock(&sub->b->mutex);
     return fd >= 0 ? fd : error_set(BCAST_ERR_NOMEM, "no file descriptor or thread to be had for bcast_fd");
 }

@@ -109,7 +109,7 @@ static bool table_grow(struct registry *registry)
 
 static struct channel *channel_new(struct registry *registry, const char *name, size_t size, uint64_t hash)
 {
-    struct channel *channel = memory_get(sizeof *channel);
+    struct channel *channel = memory_get(MEMORY_USED(struct channel, topic));
     char *copy = memory_copy(name, size);
     if (channel == NULL || copy == NULL) {
         memory_put(channel);

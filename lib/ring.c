@@ -90,6 +90,11 @@ void ring_segment_freed(struct ring *ring, struct segment *segment)
                                                   memory_order_relaxed));
 }
 
+struct pool *ring_pool(struct ring *ring)
+{
+    return ring->pool;
+}
+
 static struct segment *descriptor_get(struct ring *ring)
 {
     if (ring->spare == NULL) /* acquire: pairs with ring_segment_freed */
@@ -248,28 +253,47 @@ static uint64_t link_next(struct ring *ring, struct segment *segment, struct seg
     return word;
 }
 
-static void set_capacity(struct segment *segment, uint32_t bytes, uint64_t records)
+static uint32_t records_of(const struct ring *ring)
 {
-    atomic_store_explicit(&segment->capacity, bytes, memory_order_relaxed);
-    atomic_store_explicit(&segment->max_records, records < WORD_MAX_RECORDS ? (uint32_t)records : WORD_MAX_RECORDS,
-                          memory_order_relaxed);
+    return ring->segment.messages < WORD_MAX_RECORDS ? (uint32_t)ring->segment.messages : WORD_MAX_RECORDS;
 }
 
-/* Begins a new segment that takes `need` bytes, or, for 0, one without memory. */
+static void set_capacity(struct segment *segment, uint32_t bytes, uint32_t records)
+{
+    atomic_store_explicit(&segment->capacity, bytes, memory_order_relaxed);
+    atomic_store_explicit(&segment->max_records, records, memory_order_relaxed);
+}
+
+/* The current segment has no data yet: gives it some. */
+static bool furnish(struct ring *ring, struct segment *segment, uint64_t need)
+{
+    uint32_t bytes = next_bytes(ring, need);
+    if (!segment_get_data(segment, bytes))
+        return false;
+    atomic_store_explicit(&segment->max_records, records_of(ring), memory_order_relaxed);
+    /* release: pairs with the acquires in fits and cursor_furnished: who sees room sees the data */
+    atomic_store_explicit(&segment->capacity, bytes, memory_order_release);
+    return true;
+}
+
+/* Begins a new segment that takes `need` bytes, or, for 0, one without data. */
 static bool roll(struct ring *ring, uint64_t need)
 {
+    struct segment *current = current_of(ring);
+    if (need != 0 && atomic_load_explicit(&current->capacity, memory_order_relaxed) == 0)
+        return furnish(ring, current, need);
     struct segment *segment = descriptor_get(ring);
     if (segment == NULL)
         return false;
     uint32_t bytes = need == 0 ? 0 : next_bytes(ring, need);
     if (need == 0) {
         segment_drop_data(segment);
-    } else if (!segment_get_data(segment, ring->pool, bytes)) {
+    } else if (!segment_get_data(segment, bytes)) {
         descriptor_put(ring, segment);
         return false;
     }
     segment->dedicated = false;
-    set_capacity(segment, bytes, ring->segment.messages);
+    set_capacity(segment, bytes, records_of(ring));
     link_next(ring, segment, NULL);
     return true;
 }
@@ -355,7 +379,8 @@ void ring_passed(struct ring *ring, struct segment *from)
 
 static bool fits(struct segment *segment, uint64_t word, uint64_t need)
 {
-    return word_offset(word) + need <= atomic_load_explicit(&segment->capacity, memory_order_relaxed) &&
+    /* acquire: pairs with furnish */
+    return word_offset(word) + need <= atomic_load_explicit(&segment->capacity, memory_order_acquire) &&
            word_records(word) < atomic_load_explicit(&segment->max_records, memory_order_relaxed);
 }
 
@@ -431,8 +456,7 @@ static enum ring_result publish_dedicated(struct ring *ring, const struct record
     segment_drop_data(segment);
     segment_drop_data(next);
     segment->data = data;
-    segment->data_bytes = need;
-    segment->pool = ring->pool;
+    segment->data_bytes = (uint32_t)need;
     segment->dedicated = true;
     next->dedicated = false;
     set_capacity(segment, 0, 0);
@@ -604,7 +628,6 @@ bool ring_attach(struct ring *ring, struct cursor *cursor)
     uint64_t word = atomic_load(&ring->word);
     cursor->ring = ring;
     cursor->segment = segment;
-    cursor->data = segment->data != NULL ? segment->data : ring->nothing;
     cursor->number = atomic_load_explicit(&segment->number, memory_order_relaxed);
     cursor->offset = word_offset(word);
     cursor_set_sequence(cursor, atomic_load_explicit(&segment->base, memory_order_relaxed) + word_records(word));

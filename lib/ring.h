@@ -29,29 +29,29 @@ struct ring {
     _Alignas(MEMORY_LINE) _Atomic uint64_t word;
     _Atomic(struct segment *) current; /* the segment `word` speaks of, while it is not sealed */
     _Atomic uint32_t readers; /* cursors attached, and one if history is kept; 0: messages need not be stored */
+    uint32_t dead_waiters;    /* keeper: armed when their cursors left, so perhaps still on `armed` */
+    _Alignas(8) unsigned char nothing[RECORD_HEADER]; /* stays 0: what a segment without data holds */
+    struct pool *pool;
+    struct ring_limits retain; /* keeper: the largest limits among `dropping` */
 
-    /* Waiting. */
+    /* Waiting, and what cursors change when they leave a segment. */
     _Alignas(MEMORY_LINE) waiter_list armed; /* readers to ring when WAIT is found set */
     _Atomic uint32_t keeper;        /* KEEPER_* */
     _Atomic uint32_t space;         /* futex word of publishers that wait for a blocking cursor */
     _Atomic uint32_t space_waiters; /* how many of them */
+    uint32_t next_bytes;            /* keeper: data of the next segment */
     _Atomic(struct bell *) space_bell; /* of one that waits elsewhere; counted above */
-    _Atomic(struct segment *) head; /* the oldest segment in the chain; written by the keeper */
+    _Atomic(struct segment *) head;  /* the oldest segment in the chain; written by the keeper */
     _Atomic(struct segment *) freed; /* a stack; pushed by whoever drops a last pin, taken whole by the keeper */
+    int64_t rolled_ns;               /* keeper: when the last segment began */
 
     /* The keeper's own. */
-    struct segment *all;     /* every descriptor but `first`, linked by next_all */
+    _Alignas(MEMORY_LINE) struct segment *all; /* every descriptor but `first`, linked by next_all */
     struct segment *spare;   /* free ones */
     struct segment *limbo;   /* retired, with a record that its publisher has not finished */
     struct cursor *blocking; /* attached cursors that hold publishers back */
     struct cursor *dropping; /* and those that do not */
-    struct ring_limits retain;  /* the largest limits among `dropping` */
     struct ring_limits segment; /* what one segment may take, from the smallest limits of all */
-    uint32_t dead_waiters;      /* armed when their cursors left, so perhaps still on `armed` */
-    uint32_t next_bytes;        /* data of the next segment */
-    int64_t rolled_ns;          /* when the last one began */
-    struct pool *pool;
-    _Alignas(8) unsigned char nothing[RECORD_HEADER]; /* stays 0: what a segment without memory holds */
     struct segment first;
 };
 

@@ -39,16 +39,15 @@ static size_t block_bytes(size_t bytes)
     return bytes + RECORD_HEADER;
 }
 
-bool segment_get_data(struct segment *segment, struct pool *pool, size_t bytes)
+bool segment_get_data(struct segment *segment, uint32_t bytes)
 {
-    segment->pool = pool;
-    if (segment->data != NULL && segment->data_bytes >= bytes && segment->data_bytes <= 4 * bytes) {
+    if (segment->data != NULL && segment->data_bytes >= bytes && segment->data_bytes / 4 <= bytes) {
         memset(segment->data, 0, segment->dirty); /* a small one kept its data */
         return true;
     }
     segment_drop_data(segment);
     unsigned char *block = NULL;
-    if (bytes == SEGMENT_BYTES && (block = pool_get(pool)) != NULL)
+    if (bytes == SEGMENT_BYTES && (block = pool_get(ring_pool(segment->ring))) != NULL)
         memset(block, 0, block_bytes(bytes));
     else if ((block = memory_get_block(block_bytes(bytes))) == NULL)
         return false;
@@ -63,14 +62,14 @@ void segment_drop_data(struct segment *segment)
     if (data == NULL)
         return;
     segment->data = NULL;
-    if (segment->data_bytes != SEGMENT_BYTES || !pool_put(segment->pool, data))
+    if (segment->data_bytes != SEGMENT_BYTES || !pool_put(ring_pool(segment->ring), data))
         memory_put_block(data, block_bytes(segment->data_bytes));
 }
 
 void segment_open(struct segment *segment, uint64_t number, uint64_t base, uint64_t base_bytes)
 {
     /* relaxed, all of them: published by the and below, and by the word or `next` that leads here */
-    atomic_store_explicit(&segment->complete, 0, memory_order_relaxed);
+    atomic_store_explicit(&segment->complete, false, memory_order_relaxed);
     atomic_store_explicit(&segment->next, NULL, memory_order_relaxed);
     atomic_store_explicit(&segment->end, SEGMENT_OPEN, memory_order_relaxed);
     atomic_store_explicit(&segment->base, base, memory_order_relaxed);

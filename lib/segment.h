@@ -14,7 +14,7 @@
 #include "base/memory.h"
 
 #define SEGMENT_BYTES (128u << 10) /* the largest that more than one message shares */
-#define SEGMENT_MIN 256u
+#define SEGMENT_MIN 64u
 #define SEGMENT_OPEN UINT64_MAX
 
 /* A record: header, extra, data; each padded to 8 bytes. The header is 0 until the record is complete. */
@@ -63,24 +63,23 @@ void pool_fini(struct pool *pool);
 struct ring;
 
 struct segment {
-    _Alignas(MEMORY_LINE) _Atomic uint32_t references; /* pins and the two flags above */
-    _Atomic uint32_t complete; /* a reader has seen every record committed: no need to look again */
-    _Atomic uint64_t number;   /* of this use; never repeats within a ring */
-    _Atomic uint64_t end;      /* bytes used once no more will be added; SEGMENT_OPEN before */
+    _Atomic uint32_t references; /* pins and the two flags above */
+    _Atomic bool complete; /* a reader has seen every record committed: no need to look again */
+    bool dedicated;        /* holds one message, too large to share */
+    _Atomic uint64_t number; /* of this use; never repeats within a ring */
+    _Atomic uint64_t end;    /* bytes used once no more will be added; SEGMENT_OPEN before */
     _Atomic uint64_t base;       /* sequence of its first record */
     _Atomic uint64_t base_bytes; /* bytes of records before it, since the ring began */
-    _Atomic uint32_t capacity;   /* bytes and records it may take; 0: it never takes any */
+    _Atomic uint32_t capacity;   /* bytes and records it may take; 0: it has no data (yet) */
     _Atomic uint32_t max_records;
     _Atomic(struct segment *) next;
-    /* The rest is written by the keeper before the segment is in the chain, and by who frees it after. */
+    /* The rest is the keeper's, or that of who frees it; `data` is published by `capacity` or with the segment. */
     unsigned char *data;
-    size_t data_bytes;
-    size_t dirty; /* bytes of data that may be non-zero */
+    uint32_t data_bytes;
+    uint32_t dirty; /* bytes of data that may be non-zero */
     struct segment *link;     /* on a list of free or limbo ones */
     struct segment *next_all; /* of its ring's */
     struct ring *ring;
-    struct pool *pool;
-    bool dedicated; /* holds one message, too large to share */
 };
 
 /* Adds a reference if the segment still is number `number`. Any thread. On true its data and `next` stay until
@@ -90,14 +89,15 @@ void segment_pin_again(struct segment *segment); /* the caller has it pinned alr
 void segment_unpin(struct segment *segment);
 
 /* The keeper's side (see ring.c). */
-bool segment_get_data(struct segment *segment, struct pool *pool, size_t bytes); /* zeroed; false: no memory */
+bool segment_get_data(struct segment *segment, uint32_t bytes); /* zeroed; false: no memory */
 void segment_open(struct segment *segment, uint64_t number, uint64_t base, uint64_t base_bytes);
 bool segment_all_committed(struct segment *segment); /* it must be sealed */
 void segment_retire(struct segment *segment);        /* may free its data at once */
 void segment_drop_data(struct segment *segment);
 
-/* Called when a segment has become free; ring.c puts it where the keeper finds it. */
+/* ring.c's side: puts a segment that has become free where the keeper finds it; and where blocks are kept. */
 void ring_segment_freed(struct ring *ring, struct segment *segment);
+struct pool *ring_pool(struct ring *ring);
 
 static inline _Atomic uint64_t *segment_header(struct segment *segment, uint64_t offset)
 {

@@ -14,16 +14,16 @@ void sub_attend(struct bcast_sub *sub, uint32_t reasons)
 
 /* ------------------------------------------------------------------------------------------------------- sources -- */
 
-/* Attaches a source to a channel: after this, what is published there is received. */
-static int source_open(struct bcast_sub *sub, struct source *source, const char *name, size_t size)
+/* Puts a source into a channel's ring: what is published there from now on waits for it. */
+static int source_attach(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings,
+                         const char *name, size_t size)
 {
-    struct bcast *b = sub->b;
-    struct channel *channel = registry_get(b->registry, name, size);
+    struct channel *channel = registry_get(sub->b->registry, name, size);
     if (channel == NULL)
         return error_nomem();
     struct cursor *cursor = &source->cursor;
-    cursor->limits = sub->settings.limits;
-    cursor->policy = sub->settings.policy;
+    cursor->limits = settings->limits;
+    cursor->policy = (uint8_t)settings->policy;
     cursor->holds = sub->shared ? NULL : &sub->holds;
     cursor->waiter.bell = &sub->bell;
     source->sub = sub;
@@ -32,26 +32,7 @@ static int source_open(struct bcast_sub *sub, struct source *source, const char 
         return error_nomem();
     }
     source->channel = channel;
-    int status = b->io == NULL ? BCAST_OK : io_want(b->io, channel, clock_deadline(sub->settings.timeout_ms));
-    if (status != BCAST_OK) {
-        cursor_detach(cursor);
-        cursor_close(cursor);
-        channel_unref(channel);
-        source->channel = NULL;
-    }
-    return status;
-}
-
-/* Detaches it: publishers no longer wait for it, nothing more is received. */
-static void source_detach(struct source *source)
-{
-    struct bcast_sub *sub = source->sub;
-    if (atomic_exchange(&source->removed, 1))
-        return;
-    atomic_fetch_add_explicit(&sub->discarded, cursor_queued(&source->cursor), memory_order_relaxed);
-    cursor_detach(&source->cursor);
-    if (sub->b->io != NULL)
-        io_unwant(sub->b->io, source->channel);
+    return BCAST_OK;
 }
 
 /* The last step, when neither a reader nor a borrowed event is in its ring: with the channel the ring may go. */
@@ -62,10 +43,24 @@ static void source_leave(struct source *source)
     source->channel = NULL;
 }
 
+/* Publishers no longer wait for it, nothing more is received. Once. */
+static void source_detach(struct source *source)
+{
+    struct bcast_sub *sub = source->sub;
+    if (source->channel == NULL || atomic_exchange(&source->removed, true))
+        return;
+    atomic_fetch_add_explicit(&sub->discarded, cursor_queued(&source->cursor), memory_order_relaxed);
+    cursor_detach(&source->cursor);
+    if (sub->b->io != NULL && !source->opening)
+        io_unwant(sub->b->io, source->channel);
+}
+
+/* With the broadcast's mutex. */
 static struct source *source_find(struct bcast_sub *sub, const char *name, size_t size)
 {
-    for (struct source *s = sub->sources; s != NULL; s = s->next)
-        if (!atomic_load(&s->removed) && s->channel->size == size && memcmp(s->channel->name, name, size) == 0)
+    for (struct source *s = &sub->first; s != NULL; s = s->next)
+        if (s->channel != NULL && !atomic_load(&s->removed) && s->channel->size == size &&
+            memcmp(s->channel->name, name, size) == 0)
             return s;
     return NULL;
 }
@@ -76,37 +71,27 @@ static struct source *source_find(struct bcast_sub *sub, const char *name, size_
 static void destroy(struct bell *bell)
 {
     struct bcast_sub *sub = (struct bcast_sub *)(void *)bell;
-    while (sub->sources != NULL) {
-        struct source *source = sub->sources;
-        sub->sources = source->next;
-        if (source != &sub->first)
-            memory_put(source);
+    while (sub->first.next != NULL) {
+        struct source *source = sub->first.next;
+        sub->first.next = source->next;
+        memory_put(source);
     }
-    pthread_mutex_destroy(&sub->mutex);
     bcast_unref(sub->b);
     memory_put(sub);
 }
 
-static int sub_new(struct bcast *b, const struct bcast_sub_options *options, struct bcast_sub **out)
+static int sub_new(struct bcast *b, const struct sub_settings *settings, struct bcast_sub **out)
 {
-    struct sub_settings settings;
-    int status = options_read_sub(&settings, options);
-    if (status != BCAST_OK)
-        return status;
-    if (settings.policy == CURSOR_BLOCK && !(b->capabilities.can & BCAST_CAN_BLOCK))
+    if (settings->policy == CURSOR_BLOCK && !(b->capabilities.can & BCAST_CAN_BLOCK))
         return error_set(BCAST_ERR_UNSUPPORTED, "%s cannot hold its messages back, so BCAST_BLOCK could not keep its "
                          "promise: use BCAST_DROP_OLDEST with a larger limit", b->backend->name);
-    struct bcast_sub *sub = memory_get(sizeof *sub);
+    struct bcast_sub *sub = memory_get(MEMORY_USED(struct bcast_sub, first.removed));
     if (sub == NULL)
         return error_nomem();
-    if (pthread_mutex_init(&sub->mutex, NULL) != 0) {
-        memory_put(sub);
-        return error_nomem();
-    }
     bell_init(&sub->bell, destroy);
     sub->b = b;
-    sub->settings = settings;
-    sub->shared = settings.shared;
+    sub->timeout_ms = settings->timeout_ms;
+    sub->shared = settings->shared;
     sub->ready_end = &sub->ready;
     bcast_ref(b);
     *out = sub;
@@ -144,47 +129,71 @@ static void delist(struct bcast_sub *sub)
 
 static void close_sources(struct bcast_sub *sub)
 {
-    for (struct source *s = sub->sources; s != NULL; s = s->next) {
+    for (struct source *s = &sub->first; s != NULL; s = s->next)
         source_detach(s);
-        cursor_close(&s->cursor);
-    }
+    for (struct source *s = &sub->first; s != NULL; s = s->next)
+        if (s->channel != NULL)
+            cursor_close(&s->cursor);
     holds_free(&sub->holds);
-    for (struct source *s = sub->sources; s != NULL; s = s->next)
+    for (struct source *s = &sub->first; s != NULL; s = s->next)
         source_leave(s);
 }
 
-static int add_source(struct bcast_sub *sub, struct source *source, const char *name, size_t size)
+/* The first half of adding a channel: in its ring, and on the list, but the broker has not been asked. */
+static int source_begin(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings,
+                        const char *name, size_t size)
 {
     int status = bcast_check_channel(sub->b, name, &size);
     if (status != BCAST_OK)
         return status;
+    pthread_mutex_lock(&sub->b->mutex);
     if (source_find(sub, name, size) != NULL)
-        return error_set(BCAST_ERR_EXISTS, "the subscription has the channel '%.*s' already", (int)size, name);
-    status = source_open(sub, source, name, size);
-    if (status != BCAST_OK)
-        return status;
-    source->next = sub->sources;
-    sub->sources = source;
-    return BCAST_OK;
+        status = error_set(BCAST_ERR_EXISTS, "the subscription has the channel '%.*s' already", (int)size, name);
+    else
+        status = source_attach(sub, source, settings, name, size);
+    if (status == BCAST_OK) {
+        source->opening = true;
+        if (source != &sub->first) {
+            source->next = sub->first.next;
+            sub->first.next = source;
+        }
+    }
+    pthread_mutex_unlock(&sub->b->mutex);
+    return status;
 }
 
-static int add_all(struct bcast_sub *sub, const char *const *channels, const size_t *sizes, size_t count)
+/* The second half: the broker's word. On failure the source stays on the list, removed. */
+static int source_finish(struct bcast_sub *sub, struct source *source)
+{
+    struct bcast *b = sub->b;
+    int status = b->io == NULL ? BCAST_OK : io_want(b->io, source->channel, clock_deadline(sub->timeout_ms));
+    pthread_mutex_lock(&b->mutex);
+    if (status != BCAST_OK)
+        source_detach(source);
+    source->opening = false;
+    pthread_mutex_unlock(&b->mutex);
+    return status;
+}
+
+static int add_all(struct bcast_sub *sub, const struct sub_settings *settings, const char *const *channels,
+                   const size_t *sizes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct source *source = i == 0 ? &sub->first : memory_get(sizeof *source);
         if (source == NULL)
             return error_nomem();
-        int status = add_source(sub, source, channels[i], sizes != NULL ? sizes[i] : 0);
-        if (status != BCAST_OK) {
-            if (source != &sub->first)
-                memory_put(source);
+        int status = source_begin(sub, source, settings, channels[i], sizes != NULL ? sizes[i] : 0);
+        if (status != BCAST_OK && source != &sub->first)
+            memory_put(source);
+        if (status == BCAST_OK)
+            status = source_finish(sub, source);
+        if (status != BCAST_OK)
             return status;
-        }
         if (count > 1)
             bell_put_rung(&sub->bell, &source->cursor.waiter); /* the first look at each arms it */
     }
-    sub->alone = count == 1;
-    if (sub->alone)
+    atomic_store_explicit(&sub->alone, count == 1, memory_order_relaxed);
+    if (count == 1)
         atomic_store_explicit(&sub->active, &sub->first, memory_order_release);
     return BCAST_OK;
 }
@@ -200,10 +209,13 @@ int bcast_subscribe_many(struct bcast *b, const char *const *channels, const siz
                                             "subscription");
     if (!os_guard_raised(&b->guard))
         return bcast_ended(b);
-    int status = sub_new(b, options, &sub);
+    struct sub_settings settings;
+    int status = options_read_sub(&settings, options);
+    if (status == BCAST_OK)
+        status = sub_new(b, &settings, &sub);
     if (status != BCAST_OK)
         return status;
-    status = add_all(sub, channels, sizes, count);
+    status = add_all(sub, &settings, channels, sizes, count);
     if (status != BCAST_OK) {
         close_sources(sub);
         bell_unref(&sub->bell);
@@ -239,13 +251,16 @@ int bcast_add_channel(struct bcast_sub *sub, const char *channel, size_t size)
     struct source *source = memory_get(sizeof *source);
     if (source == NULL)
         return error_nomem();
-    pthread_mutex_lock(&sub->mutex);
-    status = add_source(sub, source, channel, size);
-    pthread_mutex_unlock(&sub->mutex);
+    struct cursor *model = &sub->first.cursor; /* the same policy and limits for all */
+    struct sub_settings settings = {model->policy, sub->shared, model->limits, sub->timeout_ms};
+    status = source_begin(sub, source, &settings, channel, size);
     if (status != BCAST_OK) {
         memory_put(source);
         return status;
     }
+    status = source_finish(sub, source);
+    if (status != BCAST_OK)
+        return status; /* removed already: a reader, or unsubscribe, frees it */
     bell_put_rung(&sub->bell, &source->cursor.waiter);
     sub_attend(sub, ATTENTION_CHANGED);
     return BCAST_OK;
@@ -260,13 +275,15 @@ int bcast_remove_channel(struct bcast_sub *sub, const char *channel, size_t size
         status = bcast_check_channel(sub->b, channel, &size);
     if (status != BCAST_OK)
         return status;
-    pthread_mutex_lock(&sub->mutex);
+    pthread_mutex_lock(&sub->b->mutex);
     struct source *source = source_find(sub, channel, size);
+    if (source != NULL && source->opening)
+        source = NULL;
     if (source != NULL)
         source_detach(source);
     else
         status = error_set(BCAST_ERR_NOT_FOUND, "the subscription has no channel '%.*s'", (int)size, channel);
-    pthread_mutex_unlock(&sub->mutex);
+    pthread_mutex_unlock(&sub->b->mutex);
     if (source != NULL)
         sub_attend(sub, ATTENTION_CHANGED);
     return status;
@@ -276,26 +293,33 @@ int bcast_remove_channel(struct bcast_sub *sub, const char *channel, size_t size
  * nobody keeps count, so there a removed channel stays until the end. */
 static bool forgettable(struct bcast_sub *sub, struct source *source)
 {
-    return source != &sub->first && !sub->shared && atomic_load(&source->removed) && !source->queued &&
+    return !sub->shared && atomic_load(&source->removed) && !source->opening && !source->queued &&
            atomic_load(&source->cursor.waiter.state) == WAITER_IDLE &&
            !holds_borrowed(&sub->holds, &source->channel->ring);
 }
 
 void sub_forget_removed(struct bcast_sub *sub)
 {
-    pthread_mutex_lock(&sub->mutex);
-    for (struct source **at = &sub->sources; *at != NULL;) {
+    struct source *forgotten = NULL;
+    pthread_mutex_lock(&sub->b->mutex);
+    for (struct source **at = &sub->first.next; *at != NULL;) {
         struct source *source = *at;
         if (!forgettable(sub, source)) {
             at = &source->next;
             continue;
         }
         *at = source->next;
+        source->next = forgotten;
+        forgotten = source;
+    }
+    pthread_mutex_unlock(&sub->b->mutex);
+    while (forgotten != NULL) {
+        struct source *source = forgotten;
+        forgotten = source->next;
         cursor_close(&source->cursor);
         source_leave(source);
         memory_put(source);
     }
-    pthread_mutex_unlock(&sub->mutex);
 }
 
 int bcast_cancel(struct bcast_sub *sub)
@@ -324,12 +348,12 @@ int bcast_sub_stats(struct bcast_sub *sub, struct bcast_sub_stats *out)
     stats.lost = atomic_load_explicit(&sub->lost, memory_order_relaxed);
     stats.gaps = atomic_load_explicit(&sub->gaps, memory_order_relaxed);
     stats.discarded = atomic_load_explicit(&sub->discarded, memory_order_relaxed);
-    pthread_mutex_lock(&sub->mutex);
-    for (struct source *s = sub->sources; s != NULL; s = s->next)
-        if (!atomic_load(&s->removed)) {
+    pthread_mutex_lock(&sub->b->mutex);
+    for (struct source *s = &sub->first; s != NULL; s = s->next)
+        if (s->channel != NULL && !atomic_load(&s->removed) && !s->opening) {
             stats.channels++;
             stats.queued += cursor_queued(&s->cursor);
         }
-    pthread_mutex_unlock(&sub->mutex);
+    pthread_mutex_unlock(&sub->b->mutex);
     return options_return(out, &stats, sizeof stats, "struct bcast_sub_stats");
 }

@@ -11,10 +11,11 @@ struct source { /* one channel of a subscription */
     struct cursor cursor;
     struct bcast_sub *sub;
     struct channel *channel;   /* a reference; NULL once it is removed and no reader can be at it any more */
-    struct source *next;       /* of all its subscription's; under its mutex */
+    struct source *next;       /* of all its subscription's; under the broadcast's mutex */
     struct source *next_ready; /* in the queue of those that may have something; whoever has the turn */
     bool queued;               /* it is in that queue */
-    _Atomic uint32_t removed;
+    bool opening;              /* the broker has not confirmed it yet; under the mutex */
+    _Atomic bool removed;
 };
 
 enum attention { /* why a reader should look up from its ring */
@@ -27,24 +28,21 @@ struct bcast_sub {
     struct bell bell; /* first: whoever drops its last reference frees the subscription */
 
     /* Readers: in an exclusive subscription one thread, in a shared one whoever has the turn. */
-    _Alignas(MEMORY_LINE) _Atomic(struct source *) active; /* being read now; NULL: none */
+    _Atomic(struct source *) active; /* being read now; NULL: none */
     struct source *ready, **ready_end;
     struct holds holds;
     bool shared;
-    _Atomic uint32_t streak; /* looks that found something in `active` since it became that */
-    _Atomic bool alone; /* it has one channel, and never had another */
-    _Atomic uint32_t turn;      /* shared: 1 while a thread chooses the next source */
+    _Atomic bool alone;     /* it has one channel, and never had another */
+    _Atomic uint8_t streak; /* looks that found something in `active` since it became that */
+    _Atomic uint8_t turn;   /* shared: 1 while a thread chooses the next source */
     _Atomic uint32_t inside;    /* threads in bcast_next */
     _Atomic uint32_t attention; /* enum, or-ed */
-
+    int timeout_ms;             /* for the broker's confirmation */
     _Atomic uint64_t received, lost, gaps, discarded;
 
     struct bcast *b;
-    struct sub_settings settings;
-    pthread_mutex_t mutex; /* of adding and removing channels */
-    struct source *sources;
     struct bcast_sub *previous, *next; /* of the broadcast's; under its mutex */
-    struct source first;
+    struct source first; /* and the list of all; under the broadcast's mutex */
 };
 
 /* Wakes everybody who waits on it, for a reason they will find in `attention`. Any thread. */

@@ -50,9 +50,11 @@ enum waiter_state {
 struct waiter {
     struct bell *bell;
     _Atomic uint32_t state;
-    struct waiter *next;       /* on a ring's list or in a chain; owned by who took the list */
-    struct waiter *chain_next; /* in batons: the next chain */
-    struct waiter *rung_next;
+    struct waiter *next; /* on a ring's list or in a chain; owned by who took the list */
+    union {
+        struct waiter *chain_next; /* first of a chain among a bell's batons: the next chain */
+        struct waiter *rung_next;  /* on a bell's `rung` list, which it reaches only after that */
+    };
 };
 
 void bell_init(struct bell *bell, void (*destroy)(struct bell *));

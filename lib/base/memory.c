@@ -32,6 +32,8 @@ void *memory_get(size_t size)
         return NULL;
     if (size < MEMORY_LINE)
         return calloc(1, size);
+    /* glibc keeps 8 bytes in front of a block. With them it shall be whole lines, or every second one would be lost. */
+    size = ((size + 8 + MEMORY_LINE - 1) & ~(size_t)(MEMORY_LINE - 1)) - 8;
     if (posix_memalign(&memory, MEMORY_LINE, size) != 0)
         return NULL;
     return memset(memory, 0, size);

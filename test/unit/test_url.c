@@ -1,0 +1,105 @@
+#include "test.h"
+
+#include "url.h"
+
+static void parse(struct url *url, const char *text)
+{
+    must(url_parse(url, text));
+}
+
+static void whole_url(void **state)
+{
+    struct url url;
+    (void)state;
+    parse(&url, "Redis://me:p%40ss@one:1,[::1]:2,three/db%20name?a=1&b=%26");
+    assert_string_equal(url.parts.scheme, "redis");
+    assert_string_equal(url.parts.user, "me");
+    assert_string_equal(url.parts.password, "p@ss");
+    assert_int_equal(url.parts.host_count, 3);
+    assert_string_equal(url.parts.hosts[0].name, "one");
+    assert_int_equal(url.parts.hosts[0].port, 1);
+    assert_string_equal(url.parts.hosts[1].name, "::1");
+    assert_int_equal(url.parts.hosts[1].port, 2);
+    assert_string_equal(url.parts.hosts[2].name, "three");
+    assert_int_equal(url.parts.hosts[2].port, 0);
+    assert_string_equal(url.parts.path, "db name");
+    assert_int_equal(url.parts.param_count, 2);
+    assert_string_equal(url.parts.params[1].name, "b");
+    assert_string_equal(url.parts.params[1].value, "&");
+    url_free(&url);
+}
+
+static void absent_parts(void **state)
+{
+    struct url url;
+    (void)state;
+    parse(&url, "memory://");
+    assert_string_equal(url.parts.scheme, "memory");
+    assert_null(url.parts.user);
+    assert_null(url.parts.path);
+    assert_int_equal(url.parts.host_count, 0);
+    assert_int_equal(url.parts.param_count, 0);
+    url_free(&url);
+    parse(&url, "unix:///run/x.sock");
+    assert_int_equal(url.parts.host_count, 0);
+    assert_string_equal(url.parts.path, "run/x.sock");
+    url_free(&url);
+}
+
+static void passwords_are_hidden(void **state)
+{
+    static const char *const urls[][2] = {
+        {"a://u:secret@h", "a://u:***@h"},     {"a://u:s3@h/p", "a://u:@h/p"},
+        {"a://:secret@h", "a://:***@h"},       {"a://u:se:cr@et@h?x=1", "a://u:***@h?x=1"},
+        {"a://u@h", "a://u@h"},                {"a://h:12/p", "a://h:12/p"},
+        {"a://h/x:y@z", "a://h/x:y@z"},
+    };
+    struct url url;
+    (void)state;
+    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+        parse(&url, urls[i][0]);
+        assert_string_equal(url.parts.text, urls[i][1]);
+        assert_string_equal(url.parts.raw, urls[i][0]);
+        url_free(&url);
+    }
+    must_be(BCAST_ERR_URL, url_parse(&url, "a://u:secret@h:port"));
+    assert_null(strstr(bcast_error_text(), "secret"));
+    assert_non_null(strstr(bcast_error_text(), "port"));
+}
+
+static void malformed(void **state)
+{
+    static const char *const urls[] = {"", "memory", "://x", "memory:/x", "a b://x", "a://h:0", "a://h:65536", "a://h:",
+                                       "a://h:1x", "a://[::1", "a://[::1]x", "a://%", "a://%0", "a://%00", "a://h/%zz",
+                                       "a://h?x", "a://h?=1", "a://h?a=%", "a://%zz@h", "a://u:%zz@h", "a://h:-1"};
+    struct url url;
+    (void)state;
+    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+        must_be(BCAST_ERR_URL, url_parse(&url, urls[i]));
+        assert_non_null(strstr(bcast_error_text(), ": ")); /* what is wrong: and what to do */
+    }
+}
+
+static void unknown_params(void **state)
+{
+    static const char *const known[] = {"depth", "history", NULL};
+    struct url url;
+    (void)state;
+    parse(&url, "a://h?depth=1&hsitory=2");
+    must_be(BCAST_ERR_URL, url_check_params(&url.parts, known));
+    assert_non_null(strstr(bcast_error_text(), "hsitory"));
+    must_be(BCAST_ERR_URL, url_check_params(&url.parts, NULL));
+    url_free(&url);
+    parse(&url, "a://h?depth=1&history=2");
+    must(url_check_params(&url.parts, known));
+    url_free(&url);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whole_url), cmocka_unit_test(absent_parts),   cmocka_unit_test(passwords_are_hidden),
+        cmocka_unit_test(malformed), cmocka_unit_test(unknown_params),
+    };
+    return cmocka_run_group_tests_name("url", tests, NULL, NULL);
+}
