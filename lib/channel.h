@@ -12,8 +12,8 @@ struct channel {
     uint32_t size;               /* of name, without its NUL */
     uint64_t hash;
     struct registry *registry;
-    char *name;
     void *topic; /* the I/O thread's, see io_thread.c; NULL for memory:// */
+    char name[]; /* with a NUL behind it */
 };
 
 #endif

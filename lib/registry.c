@@ -13,7 +13,8 @@ struct table {
     _Atomic(struct channel *) slots[];
 };
 
-static struct channel gone; /* its address marks a slot whose channel was removed; never read or written */
+static const char gone_mark; /* its address marks a slot whose channel was removed; never read as one */
+#define GONE ((struct channel *)(uintptr_t)&gone_mark)
 
 #define SMALLEST 8
 
@@ -41,7 +42,7 @@ static struct channel *table_find(struct table *table, uint64_t hash, const char
         struct channel *channel = atomic_load(&table->slots[at]);
         if (channel == NULL)
             return NULL;
-        if (channel != &gone && channel->hash == hash && channel->size == size &&
+        if (channel != GONE && channel->hash == hash && channel->size == size &&
             memcmp(channel->name, name, size) == 0 && atomic_load(&channel->references) != 0)
             return channel;
     }
@@ -51,11 +52,12 @@ int registry_new(struct registry **out)
 {
     struct registry *registry = memory_get(sizeof *registry);
     struct table *table = table_new(SMALLEST);
-    if (registry == NULL || table == NULL || pthread_mutex_init(&registry->mutex, NULL) != 0) {
+    if (registry == NULL || table == NULL || slab_init(&registry->slab) != 0) {
         memory_put(registry);
         memory_put(table);
         return BCAST_ERR_NOMEM;
     }
+    pthread_mutex_init(&registry->mutex, NULL); /* on Linux neither of the two can fail */
     atomic_init(&registry->table, table);
     atomic_init(&registry->references, 1);
     hash_secret(registry->secret);
@@ -74,6 +76,7 @@ void registry_unref(struct registry *registry)
     if (atomic_fetch_sub_explicit(&registry->references, 1, memory_order_acq_rel) != 1)
         return;
     pool_fini(&registry->pool);
+    slab_fini(&registry->slab);
     pthread_mutex_destroy(&registry->mutex);
     memory_put(atomic_load_explicit(&registry->table, memory_order_relaxed));
     memory_put(registry);
@@ -98,7 +101,7 @@ static bool table_grow(struct registry *registry)
         return false;
     for (size_t i = 0; i < old->size; i++) {
         struct channel *channel = atomic_load_explicit(&old->slots[i], memory_order_relaxed);
-        if (channel != NULL && channel != &gone)
+        if (channel != NULL && channel != GONE)
             table_put(table, channel);
     }
     atomic_store(&registry->table, table);
@@ -107,20 +110,22 @@ static bool table_grow(struct registry *registry)
     return true;
 }
 
+static size_t channel_bytes(size_t name_size)
+{
+    size_t bytes = offsetof(struct channel, name) + name_size + 1;
+    return (bytes + MEMORY_LINE - 1) & ~(size_t)(MEMORY_LINE - 1);
+}
+
 static struct channel *channel_new(struct registry *registry, const char *name, size_t size, uint64_t hash)
 {
-    struct channel *channel = memory_get(MEMORY_USED(struct channel, topic));
-    char *copy = memory_copy(name, size);
-    if (channel == NULL || copy == NULL) {
-        memory_put(channel);
-        memory_put(copy);
+    struct channel *channel = slab_get(&registry->slab, channel_bytes(size));
+    if (channel == NULL)
         return NULL;
-    }
     ring_init(&channel->ring, &registry->pool, 0, 0);
     atomic_init(&channel->references, 1);
     channel->size = (uint32_t)size;
     channel->hash = hash;
-    channel->name = copy;
+    memcpy(channel->name, name, size);
     channel->registry = registry_ref(registry);
     return channel;
 }
@@ -158,7 +163,7 @@ static void table_remove(struct table *table, struct channel *channel)
 {
     for (size_t at = channel->hash & (table->size - 1);; at = (at + 1) & (table->size - 1))
         if (atomic_load_explicit(&table->slots[at], memory_order_relaxed) == channel) {
-            atomic_store(&table->slots[at], &gone);
+            atomic_store(&table->slots[at], GONE);
             table->live--;
             return;
         }
@@ -175,8 +180,7 @@ void channel_unref(struct channel *channel)
     pthread_mutex_unlock(&registry->mutex);
     atomic_fetch_add_explicit(&registry->retired_messages, ring_tail(&channel->ring).messages, memory_order_relaxed);
     ring_fini(&channel->ring);
-    memory_put(channel->name);
-    memory_put(channel);
+    slab_put(&registry->slab, channel, channel_bytes(channel->size));
     registry_unref(registry);
 }
 
@@ -186,7 +190,7 @@ void registry_each(struct registry *registry, void (*visit)(struct channel *chan
     struct table *table = atomic_load_explicit(&registry->table, memory_order_relaxed);
     for (size_t i = 0; i < table->size; i++) {
         struct channel *channel = atomic_load_explicit(&table->slots[i], memory_order_relaxed);
-        if (channel != NULL && channel != &gone)
+        if (channel != NULL && channel != GONE)
             visit(channel, context);
     }
     pthread_mutex_unlock(&registry->mutex);

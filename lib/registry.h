@@ -6,6 +6,7 @@
 #define REGISTRY_H
 
 #include "base/grace.h"
+#include "base/slab.h"
 #include "channel.h"
 
 struct table;
@@ -14,6 +15,7 @@ struct registry {
     struct grace grace;
     _Atomic(struct table *) table;
     struct pool pool;
+    struct slab slab; /* for channels and subscriptions */
     _Atomic uint64_t retired_messages; /* of channels that are gone */
     _Atomic uint64_t kept_bytes; /* by kept events, of at most ... */
     size_t keep_limit;           /* ... this many; set before the registry is shared */

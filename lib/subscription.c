@@ -71,13 +71,14 @@ static struct source *source_find(struct bcast_sub *sub, const char *name, size_
 static void destroy(struct bell *bell)
 {
     struct bcast_sub *sub = (struct bcast_sub *)(void *)bell;
+    struct bcast *b = sub->b;
     while (sub->first.next != NULL) {
         struct source *source = sub->first.next;
         sub->first.next = source->next;
         memory_put(source);
     }
-    bcast_unref(sub->b);
-    memory_put(sub);
+    slab_put(&b->registry->slab, sub, sizeof *sub);
+    bcast_unref(b);
 }
 
 static int sub_new(struct bcast *b, const struct sub_settings *settings, struct bcast_sub **out)
@@ -85,7 +86,7 @@ static int sub_new(struct bcast *b, const struct sub_settings *settings, struct 
     if (settings->policy == CURSOR_BLOCK && !(b->capabilities.can & BCAST_CAN_BLOCK))
         return error_set(BCAST_ERR_UNSUPPORTED, "%s cannot hold its messages back, so BCAST_BLOCK could not keep its "
                          "promise: use BCAST_DROP_OLDEST with a larger limit", b->backend->name);
-    struct bcast_sub *sub = memory_get(MEMORY_USED(struct bcast_sub, first.removed));
+    struct bcast_sub *sub = slab_get(&b->registry->slab, sizeof *sub);
     if (sub == NULL)
         return error_nomem();
     bell_init(&sub->bell, destroy);

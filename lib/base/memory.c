@@ -30,10 +30,8 @@ void *memory_get(size_t size)
     void *memory = NULL;
     if (!allowed())
         return NULL;
-    if (size < MEMORY_LINE)
+    if (size % MEMORY_LINE != 0) /* the size of a type is a multiple of its alignment */
         return calloc(1, size);
-    /* glibc keeps 8 bytes in front of a block. With them it shall be whole lines, or every second one would be lost. */
-    size = ((size + 8 + MEMORY_LINE - 1) & ~(size_t)(MEMORY_LINE - 1)) - 8;
     if (posix_memalign(&memory, MEMORY_LINE, size) != 0)
         return NULL;
     return memset(memory, 0, size);
@@ -56,13 +54,5 @@ void memory_put_block(void *block, size_t size)
     if (size >= FROM_SYSTEM)
         os_pages_put(block, size);
     else
-        free(block);
-}
-
-char *memory_copy(const void *from, size_t size)
-{
-    char *copy = memory_get(size + 1);
-    if (copy != NULL && size != 0)
-        memcpy(copy, from, size);
-    return copy;
+        memory_put(block);
 }

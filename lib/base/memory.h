@@ -7,15 +7,10 @@
 
 #define MEMORY_LINE 64 /* bytes that move between cores together */
 
-/* For a struct whose last member is not at its end because of alignment: the heap's own few bytes fit behind it, and
- * the next one stays aligned without a hole. */
-#define MEMORY_USED(type, last) (offsetof(type, last) + sizeof(((type *)0)->last))
-
-void *memory_get(size_t size);                  /* zeroed, MEMORY_LINE-aligned where size reaches it; or NULL */
+void *memory_get(size_t size);                  /* zeroed, aligned as a type of this size may need; or NULL */
 void memory_put(void *memory);                  /* NULL is allowed */
 void *memory_get_block(size_t size);            /* zeroed; large ones straight from the system */
 void memory_put_block(void *block, size_t size);
-char *memory_copy(const void *from, size_t size); /* with a NUL behind it */
 
 #ifdef BCAST_TEST_HOOKS
 #include <stdatomic.h>

@@ -1,4 +1,5 @@
 /* Every public call, given what it cannot use: a status and a sentence, nothing lost, nothing leaked. */
+#define _GNU_SOURCE
 #include "test.h"
 
 #include <broadcaster/backend.h>

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Who may know whom: every #include "..." under lib/ must be one of these. See docs/architecture.md.
+
+usage: layers.py ROOT | layers.py --self-test
+"""
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+PUBLIC = {"broadcaster/broadcaster.h", "broadcaster/backend.h"}
+
+# A file may include its own header, base/, the public headers, and what is named here.
+KNOWS = {
+    "ring": {"segment", "wait", "cursor", "word"},
+    "segment": set(),
+    "wait": set(),
+    "word": set(),
+    "cursor": {"ring", "word"},
+    "channel": {"ring"},
+    "registry": {"channel"},
+    "shared": {"registry"},
+    "url": set(),
+    "extra": set(),
+    "backends": {"backends_config"},
+    "options": {"broadcast", "cursor"},
+    "outbound": {"channel", "cursor", "registry", "extra"},
+    "topic": {"channel"},
+    "io_thread": {"broadcast", "extra", "outbound", "topic"},
+    "broadcast": {"registry", "url", "backends", "io_thread", "options", "shared", "subscription"},
+    "publish": {"broadcast", "extra", "io_thread", "options"},
+    "subscription": {"broadcast", "cursor", "options", "io_thread"},
+    "reader": {"subscription"},
+    "event": {"subscription"},
+}
+
+
+def complaints(root):
+    lib = root / "lib"
+    for file in sorted(lib.rglob("*.[ch]")):
+        where = file.relative_to(lib)
+        for include in re.findall(r'^\s*#\s*include\s+"([^"]+)"', file.read_text(), re.M):
+            why = refused(where, include)
+            if why:
+                yield f"lib/{where} includes {include}: {why}"
+
+
+def refused(where, include):
+    folder = where.parts[0] if len(where.parts) > 1 else ""
+    if folder == "base":
+        good = include.startswith("base/") or include == "broadcaster/broadcaster.h"
+        return None if good else "base knows libc and itself"
+    if folder == "backend":
+        good = include in PUBLIC or include.startswith(("base/", "net"))
+        return None if good else "a backend knows backend.h, base, net and its client library"
+    if include in PUBLIC or include.startswith("base/"):
+        if include in PUBLIC and where.stem in ("ring", "segment", "wait", "word", "cursor", "channel"):
+            return "the ring knows base and wait, not the public API"
+        return None
+    name = include.removesuffix(".h")
+    if where.stem not in KNOWS:
+        return "this file is not in the table of layers"
+    if name == where.stem or name in KNOWS[where.stem]:
+        return None
+    return f"{where.stem} may know {', '.join(sorted(KNOWS[where.stem])) or 'nobody'}"
+
+
+def self_test():
+    cases = [
+        ("ring.c", "subscription.h"), ("ring.c", "broadcaster/broadcaster.h"), ("base/clock.c", "ring.h"),
+        ("backend/memory.c", "ring.h"), ("io_thread.c", "backend/memory.h"), ("newcomer.c", "ring.h"),
+        ("wait.c", "ring.h"), ("backend/memory.c", "backend/redis.h"),
+    ]
+    for where, include in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "lib" / where
+            file.parent.mkdir(parents=True)
+            file.write_text(f'#include "{include}"\n')
+            if not list(complaints(Path(folder))):
+                sys.exit(f"lib/{where} may include {include}, and should not")
+    print(f"{len(cases)} forbidden includes were noticed")
+
+
+def main():
+    if sys.argv[1] == "--self-test":
+        return self_test()
+    found = list(complaints(Path(sys.argv[1])))
+    print("\n".join(found) or "every include keeps to its layer")
+    sys.exit(bool(found))
+
+
+main()
