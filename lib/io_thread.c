@@ -36,7 +36,7 @@ struct io {
     size_t flight_room;
     uint64_t taken;         /* number of the first message not yet handed over */
     int64_t alarm_ns, connect_ns; /* NO_TIME: none */
-    unsigned attempts;
+    unsigned attempts, paused; /* paused: topics */
     bool connected, blocked; /* blocked: the backend did not take all; wait for it to move */
     bool lost, terminal;     /* sink->lost was called; dealt with when the backend has returned */
     int lost_status;
@@ -234,7 +234,6 @@ static void sink_subscribed(struct bcast_sink *sink, struct bcast_topic *is, int
     pthread_mutex_lock(&io->mutex);
     topic->status = status;
     topic->state = status == BCAST_OK ? TOPIC_ON : TOPIC_OFF;
-    topic->confirmed_once |= status == BCAST_OK;
     strncpy(topic->reason, reason != NULL ? reason : "", sizeof topic->reason - 1);
     pthread_cond_broadcast(&io->changed_cond);
     pthread_mutex_unlock(&io->mutex);
@@ -273,6 +272,7 @@ static int sink_message(struct bcast_sink *sink, struct bcast_topic *is, const s
         memory_put(block);
     if (status == BCAST_TIMEOUT && !topic->paused) {
         topic->paused = true;
+        io->paused++;
         ring_notify_space(&topic->channel->ring, &io->bell);
     }
     pthread_mutex_lock(&io->mutex);
@@ -281,12 +281,29 @@ static int sink_message(struct bcast_sink *sink, struct bcast_topic *is, const s
     return status;
 }
 
+/* Topics are added by any thread, but freed by the I/O thread only: it may let go of the mutex between two of them. */
+static struct topic *next_topic(struct io *io, struct topic *topic)
+{
+    pthread_mutex_lock(&io->mutex);
+    topic = topic != NULL ? topic->next : io->topics;
+    pthread_mutex_unlock(&io->mutex);
+    return topic;
+}
+
+static void unpause(struct io *io, struct topic *topic)
+{
+    if (!topic->paused)
+        return;
+    ring_notify_space(&topic->channel->ring, NULL);
+    topic->paused = false;
+    io->paused--;
+}
+
 static void resume_paused(struct io *io)
 {
-    for (struct topic *topic = io->topics; topic != NULL; topic = topic->next)
+    for (struct topic *topic = NULL; io->paused != 0 && (topic = next_topic(io, topic)) != NULL;)
         if (topic->paused && ring_has_room(&topic->channel->ring)) {
-            ring_notify_space(&topic->channel->ring, NULL);
-            topic->paused = false;
+            unpause(io, topic);
             if (backend_of(io)->resume != NULL && io->connected)
                 backend_of(io)->resume(io->b->self, &topic->is);
         }
@@ -354,6 +371,7 @@ static void topic_free(struct io *io, struct topic *topic)
         topic->next->previous = topic->previous;
     topic->channel->topic = NULL;
     pthread_mutex_unlock(&io->mutex);
+    unpause(io, topic);
     channel_unref(topic->channel);
     memory_put(topic);
     pthread_mutex_lock(&io->mutex);
@@ -372,7 +390,6 @@ static void settle_topic(struct io *io, struct topic *topic)
     } else if (topic->wanted == 0) {
         bool known = topic->state != TOPIC_OFF && io->connected;
         topic->state = TOPIC_OFF;
-        topic->confirmed_once = false;
         topic->status = BCAST_OK;
         pthread_mutex_unlock(&io->mutex);
         if (known)
@@ -453,11 +470,12 @@ static int64_t backoff_ns(struct io *io)
 static void fail_topics(struct io *io)
 {
     bool resumes = io->b->capabilities.can & BCAST_CAN_RESUME;
-    for (struct topic *topic = io->topics; topic != NULL; topic = topic->next) {
-        bool gap = topic->confirmed_once && topic->state == TOPIC_ON && !resumes;
+    for (struct topic *topic = NULL; (topic = next_topic(io, topic)) != NULL;) {
         pthread_mutex_lock(&io->mutex);
+        bool gap = topic->state == TOPIC_ON && !resumes;
         topic->state = TOPIC_OFF;
         pthread_mutex_unlock(&io->mutex);
+        unpause(io, topic);
         if (gap)
             sink_gap(&io->sink, &topic->is, BCAST_GAP_RECONNECT, 0, BCAST_COUNT_UNKNOWN);
     }
@@ -688,6 +706,7 @@ void io_stop(struct io *io)
     for (struct topic *topic = io->topics, *next; topic != NULL; topic = next) {
         next = topic->next;
         topic->channel->topic = NULL;
+        unpause(io, topic);
         channel_unref(topic->channel);
         memory_put(topic);
     }

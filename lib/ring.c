@@ -347,9 +347,11 @@ static void ring_space(struct ring *ring)
     if (atomic_load(&ring->space_waiters) == 0) /* seq_cst: pairs with wait_for_room */
         return;
     ring_interrupt(ring);
+    atomic_fetch_add(&ring->space_ringers, 1); /* seq_cst, before the look at space_bell: pairs with ring_notify_space */
     struct bell *bell = atomic_load(&ring->space_bell);
     if (bell != NULL)
         bell_ring_one(bell);
+    atomic_fetch_sub(&ring->space_ringers, 1);
 }
 
 void ring_notify_space(struct ring *ring, struct bell *bell)
@@ -357,8 +359,11 @@ void ring_notify_space(struct ring *ring, struct bell *bell)
     struct bell *before = atomic_exchange(&ring->space_bell, bell);
     if (before == NULL && bell != NULL)
         atomic_fetch_add(&ring->space_waiters, 1); /* after the bell is there; then the caller looks for room again */
-    else if (before != NULL && bell == NULL)
-        atomic_fetch_sub(&ring->space_waiters, 1);
+    if (before == NULL || bell != NULL)
+        return;
+    atomic_fetch_sub(&ring->space_waiters, 1);
+    while (atomic_load(&ring->space_ringers) != 0)
+        sched_yield(); /* somebody may still be about to ring the one that was there */
 }
 
 bool ring_has_room(struct ring *ring)

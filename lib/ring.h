@@ -29,7 +29,7 @@ struct ring {
     _Alignas(MEMORY_LINE) _Atomic uint64_t word;
     _Atomic(struct segment *) current; /* the segment `word` speaks of, while it is not sealed */
     _Atomic uint32_t readers; /* cursors attached, and one if history is kept; 0: messages need not be stored */
-    uint32_t dead_waiters;    /* keeper: armed when their cursors left, so perhaps still on `armed` */
+    uint32_t next_bytes;      /* keeper: data of the next segment */
     _Alignas(8) unsigned char nothing[RECORD_HEADER]; /* stays 0: what a segment without data holds */
     struct pool *pool;
     struct ring_limits retain; /* keeper: the largest limits among `dropping` */
@@ -39,7 +39,7 @@ struct ring {
     _Atomic uint32_t keeper;        /* KEEPER_* */
     _Atomic uint32_t space;         /* futex word of publishers that wait for a blocking cursor */
     _Atomic uint32_t space_waiters; /* how many of them */
-    uint32_t next_bytes;            /* keeper: data of the next segment */
+    _Atomic uint32_t space_ringers; /* ... and who is about to ring it */
     _Atomic(struct bell *) space_bell; /* of one that waits elsewhere; counted above */
     _Atomic(struct segment *) head;  /* the oldest segment in the chain; written by the keeper */
     _Atomic(struct segment *) freed; /* a stack; pushed by whoever drops a last pin, taken whole by the keeper */
@@ -52,6 +52,7 @@ struct ring {
     struct cursor *blocking; /* attached cursors that hold publishers back */
     struct cursor *dropping; /* and those that do not */
     struct ring_limits segment; /* what one segment may take, from the smallest limits of all */
+    uint32_t dead_waiters;      /* armed when their cursors left, so perhaps still on `armed` */
     struct segment first;
 };
 
@@ -73,8 +74,8 @@ struct record {
 enum ring_result ring_publish(struct ring *ring, const struct record *record, int64_t deadline_ns,
                               const struct os_guard *guard);
 
-/* For a publisher that cannot wait inside: its bell is rung whenever there may be room again (NULL: no longer). One at a
- * time, and not while somebody is about to ring it: by the I/O thread, whose bell lives as long as its topics. */
+/* For a publisher that cannot wait inside: its bell is rung whenever there may be room again. NULL: no longer; once that
+ * has returned, nobody is about to ring it. One bell at a time. */
 void ring_notify_space(struct ring *ring, struct bell *bell);
 bool ring_has_room(struct ring *ring); /* as far as one can tell */
 

@@ -21,7 +21,6 @@ struct topic {
     unsigned wanted;         /* subscriptions */
     unsigned waiting;        /* calls that wait for the answer; keeps it from being freed */
     enum topic_state state;  /* written by the I/O thread */
-    bool confirmed_once;     /* so that losing the connection is a gap */
     bool paused;             /* the I/O thread's alone */
     bool changed;            /* on the list of those the I/O thread shall look at */
     int status;              /* why the broker refused; BCAST_OK: it did not */

@@ -55,7 +55,7 @@ static void *take(struct slab *slab, size_t class)
 void *slab_get(struct slab *slab, size_t size)
 {
     size_t class = class_of(size);
-    if (class + 1 > SLAB_CLASSES)
+    if (SLAB_OFF || class >= SLAB_CLASSES)
         return memory_get(size);
     pthread_mutex_lock(&slab->mutex);
     void *object = take(slab, class);
@@ -68,7 +68,7 @@ void slab_put(struct slab *slab, void *object, size_t size)
     size_t class = class_of(size);
     if (object == NULL)
         return;
-    if (class + 1 > SLAB_CLASSES) {
+    if (SLAB_OFF || class >= SLAB_CLASSES) {
         memory_put(object);
         return;
     }

@@ -15,18 +15,19 @@
 #define SLAB_HAS_FEATURE(x) 0
 #endif
 
-/* Of MEMORY_LINE, 2 * MEMORY_LINE, …; larger ones come from the heap. So does everything under a sanitizer, which would
- * not see that an object was freed and used again. */
+/* Under a sanitizer everything comes from the heap: it would not see that an object was freed and used again. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || SLAB_HAS_FEATURE(address_sanitizer) ||            \
     SLAB_HAS_FEATURE(thread_sanitizer)
-#define SLAB_CLASSES 0
+#define SLAB_OFF 1
 #else
-#define SLAB_CLASSES 16
+#define SLAB_OFF 0
 #endif
+
+#define SLAB_CLASSES 16u /* of MEMORY_LINE, 2 * MEMORY_LINE, …; larger ones come from the heap */
 
 struct slab {
     pthread_mutex_t mutex;
-    void *free[SLAB_CLASSES + 1];
+    void *free[SLAB_CLASSES];
     struct slab_chunk *chunks;
     size_t used; /* of the newest chunk */
 };
