@@ -251,11 +251,12 @@ static enum cursor_result step_shared(struct cursor *cursor, uint64_t position, 
     uint64_t expected = atomic_load_explicit(&segment->base, memory_order_relaxed) + word_records(position);
     cursor_move(cursor, pin_next(cursor));
     segment_unpin(segment); /* the cursor's own */
-    /* release: pairs with the acquires of `position`; the new `at` came before */
-    atomic_store_explicit(&cursor->position, word_at(cursor->number, 0, 0), memory_order_release);
+    enum cursor_result result = CURSOR_RECORD;
     if (cursor_sequence(cursor) != expected)
-        return result_of(cursor, expected, gap);
-    return CURSOR_RECORD;
+        result = result_of(cursor, expected, gap);
+    /* release: pairs with the acquires of `position`; the new `at` came before. From here on the next reader may step. */
+    atomic_store_explicit(&cursor->position, word_at(cursor->number, 0, 0), memory_order_release);
+    return result;
 }
 
 /* The same right behind a dedicated segment's record, so that its memory goes with its event. If the next segment is
