@@ -300,7 +300,7 @@ static int switch_source(struct bcast_sub *sub, struct source *from, bool empty,
                 *soon = from;
         }
         struct source *next = next_source(sub);
-        atomic_store_explicit(&sub->active, next, memory_order_release);
+        atomic_store(&sub->active, next); /* seq_cst: pairs with sleep_on_bell */
         set_streak(sub, 0);
         if (next == NULL)
             status = NOTHING;
@@ -368,12 +368,14 @@ static void trim(struct bcast_sub *sub, struct waiting *waiting)
 /* Sleeps on the bell, unless there is something to do. */
 static void sleep_on_bell(struct bcast_sub *sub, struct waiting *waiting, int found)
 {
-    struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
     int64_t until = waiting->deadline_ns;
     if (is_alone(sub))
         bell_take_rung(&sub->bell); /* it can only be the one that is active: idle again, it can be armed again */
     uint32_t seen = bell_enter(&sub->bell);
-    bool something = atomic_load(&sub->attention) != 0 || bell_has_rung(&sub->bell);
+    /* seq_cst, after entering: a worker that made a channel active looks for sleepers after it has read from it */
+    struct source *source = atomic_load(&sub->active);
+    bool something = atomic_load(&sub->attention) != 0 || bell_has_rung(&sub->bell) ||
+                     (sub->shared && !is_alone(sub) && source != NULL);
     if (!something && is_alone(sub) && source != NULL && !put_to_rest(source))
         found = SOON;
     if (!something && found == SOON) {
@@ -443,6 +445,8 @@ static void pass_on(struct bcast_sub *sub)
     if (!bell_has_sleepers(&sub->bell))
         return;
     struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
+    if (is_alone(sub))
+        bell_take_rung(&sub->bell); /* else its waiter could not be armed */
     if (!is_alone(sub) || source == NULL || !put_to_rest(source))
         bell_ring_one(&sub->bell);
 }

@@ -169,6 +169,16 @@ static bool wanted_by_dropping(struct ring *ring, uint64_t number)
     return false;
 }
 
+/* A cursor counts from the start of its segment, even if it has read all of it: it moves on only when there is more. So
+ * what is in its own segment must never keep publishers waiting, or both would wait for each other. */
+static bool has_records_behind(struct segment *at, struct segment *current, struct ring_limits tail)
+{
+    if (at == current)
+        return false;
+    struct segment *next = atomic_load_explicit(&at->next, memory_order_relaxed);
+    return tail.messages != atomic_load_explicit(&next->base, memory_order_relaxed);
+}
+
 /* Gives back every segment at the head that nobody needs, and says whether a blocking cursor forbids a new one. */
 static struct room sweep(struct ring *ring)
 {
@@ -183,7 +193,7 @@ static struct room sweep(struct ring *ring)
         uint64_t number = atomic_load_explicit(&at->number, memory_order_relaxed);
         if (number < oldest_blocking)
             oldest_blocking = number;
-        if (at != current && over(tail, at, c->limits)) {
+        if (has_records_behind(at, current, tail) && over(tail, at, c->limits)) {
             room.full = true;
             room.deadlock |= atomic_load_explicit(&c->reader, memory_order_relaxed) == thread_id();
         }

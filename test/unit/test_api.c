@@ -383,6 +383,32 @@ static void publishing_to_oneself(void **state)
     bcast_close(b);
 }
 
+/* Everything was read, but the reader stands at the end of its segment and the next one is still empty. */
+static void read_is_not_full(void **state)
+{
+    struct bcast *b = test_open("memory://");
+    struct bcast_sub *sub = test_subscribe(b, "x", BCAST_BLOCK, 1), *other;
+    struct bcast_sub_options options = bcast_sub_options_init();
+    struct bcast_message message = bcast_message_init();
+    struct bcast_event event = BCAST_EVENT_INIT;
+    static char data[100];
+    (void)state;
+    message.channel = "x";
+    message.data = data;
+    message.size = sizeof data;
+    message.timeout_ms = BCAST_NOWAIT;
+    must(bcast_publish_message(b, &message));
+    must(bcast_next(sub, &event, 0));
+    options.limit_bytes = 64; /* wants smaller segments: a new one is begun */
+    must(bcast_subscribe(b, "x", &options, &other));
+    must(bcast_publish_message(b, &message));
+    must(bcast_next(sub, &event, 0));
+    bcast_release(&event);
+    bcast_unsubscribe(other);
+    bcast_unsubscribe(sub);
+    bcast_close(b);
+}
+
 static void unsubscribe_frees_publishers(void **state)
 {
     struct bcast *b = test_open("memory://");
@@ -792,6 +818,7 @@ int main(void)
         cmocka_unit_test(disconnect_policy),
         cmocka_unit_test(block_waits_for_room),
         cmocka_unit_test(publishing_to_oneself),
+        cmocka_unit_test(read_is_not_full),
         cmocka_unit_test(unsubscribe_frees_publishers),
         cmocka_unit_test(cancel_wakes),
         cmocka_unit_test(shutdown_wakes),
