@@ -13,6 +13,7 @@
 #define YIELDS 100       /* and yields before sleeping */
 #define STALLED 2000     /* looks at a record whose publisher seems to be stopped, before looking once a millisecond */
 #define STREAK 64        /* looks at one channel that found something before the others have their turn */
+#define PREFETCH 512     /* bytes */
 #define TRIM_NS 250000000 /* this long without a message, and a channel's memory is given back */
 
 /* What one look at a subscription has found. Statuses of enum bcast_status, and: */
@@ -63,6 +64,26 @@ static void fill_gap(struct bcast_event *event, const struct channel *channel, c
     event->reserved = 0;
 }
 
+/* Does the event still hold a plain message of this hold, so that its channel and the rest need not be written again? */
+static inline bool is_plain(const struct bcast_event *event, const struct hold *hold)
+{
+    return event->hold == (uintptr_t)hold && event->kind == BCAST_MESSAGE && event->extra == NULL;
+}
+
+static inline void refill_plain(struct bcast_event *event, const unsigned char *record, uint64_t header,
+                                uint64_t sequence)
+{
+    event->data = record + RECORD_HEADER;
+    event->size = record_size(header);
+    event->sequence = sequence;
+}
+
+/* Neither a gap nor anything with an extra block. */
+static inline bool plain_record(uint64_t header)
+{
+    return ((header & ~RECORD_COMMITTED) >> 32) == 0;
+}
+
 /* Counts are written by the reading thread, or by several if the subscription is shared; anybody may read them. */
 static inline void count_up(struct bcast_sub *sub, _Atomic uint64_t *counter, uint64_t by)
 {
@@ -92,39 +113,54 @@ static void gap_record_event(struct bcast_sub *sub, struct source *source, struc
 
 /* ------------------------------------------------------------------------------------------- reading one source -- */
 
+/* A record that is not a plain one, or goes into an event that did not hold one. Returns 1 if it is a message. */
+static __attribute__((noinline)) uint64_t take_other(struct bcast_sub *sub, struct source *source,
+                                                     struct bcast_event *event, const unsigned char *record,
+                                                     uint64_t header, uint64_t sequence)
+{
+    struct hold *hold = source->cursor.hold;
+    if (header & RECORD_GAP) {
+        gap_record_event(sub, source, event, record, sequence);
+        return 0;
+    }
+    if (event->hold != (uintptr_t)hold) { /* if it borrowed from here before, it simply goes on doing so */
+        event_release(event);
+        event->hold = (uintptr_t)hold | HOLD_EXCLUSIVE;
+        hold->events++;
+    }
+    fill_message(event, source->channel, record, header, sequence);
+    return 1;
+}
+
 /* Hands out what is committed at an exclusive cursor, up to the end of its segment. */
 static inline size_t take_exclusive(struct bcast_sub *sub, struct source *source, struct batch *batch)
 {
     struct cursor *cursor = &source->cursor;
-    struct hold *hold = cursor->hold;
-    uint64_t offset = cursor->offset, sequence = cursor_sequence(cursor), header;
-    uint64_t messages = 0;
+    const struct hold *hold = cursor->hold;
+    unsigned char *record = cursor->data + cursor->offset;
+    const unsigned char *end = cursor->end != SEGMENT_OPEN ? cursor->data + cursor->end : NULL;
+    uint64_t sequence = cursor_sequence(cursor), messages = 0, header;
     size_t n = 0;
-    while (n < batch->max && offset != cursor->end) {
-        unsigned char *record = cursor->data + offset;
+    for (; n < batch->max && record != end; n++, sequence++) {
+        __builtin_prefetch(record + PREFETCH); /* the next header's place is known only when this one has arrived */
         header = atomic_load_explicit((_Atomic uint64_t *)(void *)record, memory_order_acquire);
         if (header == 0)
             break;
-        struct bcast_event *event = &batch->events[n++];
-        if (header & RECORD_GAP) {
-            gap_record_event(sub, source, event, record, sequence++);
-        } else {
-            if (event->hold != (uintptr_t)hold) { /* if it borrowed from here before, it simply goes on doing so */
-                event_release(event);
-                event->hold = (uintptr_t)hold | HOLD_EXCLUSIVE;
-                hold->events++;
-            }
-            fill_message(event, source->channel, record, header, sequence++);
+        struct bcast_event *event = &batch->events[n];
+        if (plain_record(header) && is_plain(event, hold)) {
+            refill_plain(event, record, header, sequence);
             messages++;
+        } else {
+            messages += take_other(sub, source, event, record, header, sequence);
         }
-        offset += record_bytes(record_size(header), record_extra_size(header));
+        record += record_bytes(record_size(header), record_extra_size(header));
     }
     if (n == 0)
         return 0;
-    cursor->offset = offset;
+    cursor->offset = (uint64_t)(record - cursor->data);
     cursor_set_sequence(cursor, sequence);
     count_up(sub, &sub->received, messages);
-    if (offset == cursor->end)
+    if (record == end)
         cursor_leave_dedicated(cursor);
     return n;
 }
@@ -316,8 +352,8 @@ static void change_sources(struct bcast_sub *sub)
 {
     if (!turn_try(sub))
         return; /* the attention stays; another worker, or the next call, does it */
-    atomic_fetch_and(&sub->attention, ~(uint32_t)ATTENTION_CHANGED);
-    atomic_store_explicit(&sub->alone, false, memory_order_relaxed);
+    atomic_fetch_and(&sub->attention, (uint8_t)~ATTENTION_CHANGED);
+    atomic_store_explicit(&sub->alone, false, memory_order_relaxed); /* and `quick` is NULL since the attention */
     struct source *active = atomic_load_explicit(&sub->active, memory_order_relaxed);
     if (active != NULL && atomic_load(&active->removed))
         atomic_store_explicit(&sub->active, NULL, memory_order_release);
@@ -513,17 +549,30 @@ static int busy(void)
                                      "in its options");
 }
 
-/* The common case, without a detour: an exclusive subscription's active channel has something. */
-static inline size_t take_quickly(struct bcast_sub *sub, struct batch *batch)
+/* The common case, without a detour: an exclusive subscription of one channel, which has something. `quick` is NULL
+ * where that is not so, or where a reader has to look at `attention` first. */
+static inline struct source *quick_source(struct bcast_sub *sub)
 {
-    struct source *source = atomic_load_explicit(&sub->active, memory_order_relaxed);
-    if (sub->shared || source == NULL || atomic_load_explicit(&sub->attention, memory_order_relaxed) != 0 ||
-        !os_guard_raised(&sub->b->guard) || (!is_alone(sub) && streak(sub) >= STREAK))
-        return 0;
+    struct source *source = atomic_load_explicit(&sub->quick, memory_order_relaxed);
+    if (source == NULL || !os_guard_raised(&sub->b->guard))
+        return NULL;
     remember_reader(source);
-    size_t n = take_exclusive(sub, source, batch);
-    set_streak(sub, streak(sub) + 1);
-    return n;
+    return source;
+}
+
+/* A plain message into an event that held one before. */
+static inline bool take_one(struct bcast_sub *sub, struct source *source, struct bcast_event *event)
+{
+    struct cursor *cursor = &source->cursor;
+    uint64_t header;
+    if (!is_plain(event, cursor->hold) || cursor->offset == cursor->end || (header = cursor_header(cursor)) == 0 ||
+        !plain_record(header))
+        return false;
+    refill_plain(event, cursor->data + cursor->offset, header, cursor_sequence(cursor));
+    cursor_skip(cursor, header);
+    atomic_store_explicit(&sub->received, atomic_load_explicit(&sub->received, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+    return true;
 }
 
 static int next_events(struct bcast_sub *sub, struct batch *batch, int timeout_ms)
@@ -545,7 +594,10 @@ int bcast_next(struct bcast_sub *sub, struct bcast_event *event, int timeout_ms)
     int status = BCAST_OK;
     if (!enter(sub))
         return busy();
-    if (take_quickly(sub, &batch) == 0 && (status = next_events(sub, &batch, timeout_ms)) != BCAST_OK)
+    struct source *quick = quick_source(sub);
+    if (quick == NULL || (!take_one(sub, quick, event) && take_exclusive(sub, quick, &batch) == 0))
+        status = next_events(sub, &batch, timeout_ms);
+    if (status != BCAST_OK)
         event_clear(event);
     leave(sub);
     return status;
@@ -561,7 +613,9 @@ int bcast_next_batch(struct bcast_sub *sub, struct bcast_event *events, size_t m
     *count = 0;
     if (!enter(sub))
         return busy();
-    batch.count = take_quickly(sub, &batch);
+    struct source *quick = quick_source(sub);
+    if (quick != NULL)
+        batch.count = take_exclusive(sub, quick, &batch);
     if (batch.count == 0)
         status = next_events(sub, &batch, timeout_ms);
     for (size_t i = batch.count; i < max; i++)

@@ -24,7 +24,7 @@ struct room {
     bool full, deadlock;
 };
 
-static struct room sweep(struct ring *ring);
+static void reclaim(struct ring *ring);
 
 /* ------------------------------------------------------------------------------------------------------- keeper -- */
 
@@ -47,7 +47,7 @@ static void keeper_leave(struct ring *ring)
     while (!atomic_compare_exchange_strong_explicit(&ring->keeper, &held, KEEPER_NONE, memory_order_acq_rel,
                                                     memory_order_acquire)) {
         atomic_exchange_explicit(&ring->keeper, KEEPER_HELD, memory_order_acq_rel);
-        sweep(ring); /* somebody left a note meanwhile */
+        reclaim(ring); /* somebody left a note meanwhile */
         held = KEEPER_HELD;
     }
 }
@@ -147,26 +147,44 @@ static void empty_limbo(struct ring *ring)
     }
 }
 
-/* Does a cursor that drops still want the oldest segment? One that was overtaken wants whatever is oldest. The cursor
- * that answers is moved to the front: it will be asked first next time. */
-static bool wanted_by_dropping(struct ring *ring, uint64_t number)
+/* Does a cursor of this list still need segment `number`, the oldest? One that was overtaken needs whatever is oldest.
+ * The cursor that answers is moved to the front: it will be asked first next time. */
+static bool needed_by(struct cursor **list, uint64_t number)
 {
-    for (struct cursor *c = ring->dropping; c != NULL; c = c->next) {
-        struct segment *at = atomic_load(&c->at);
+    for (struct cursor *c = *list; c != NULL; c = c->next) {
+        struct segment *at = atomic_load(&c->at); /* seq_cst: pairs with the exchange in cursor_move, see retire_head */
         if (atomic_load_explicit(&at->number, memory_order_relaxed) > number)
             continue;
-        if (c->previous != NULL) {
+        if (c != *list) {
             c->previous->next = c->next;
             if (c->next != NULL)
                 c->next->previous = c->previous;
             c->previous = NULL;
-            c->next = ring->dropping;
-            ring->dropping->previous = c;
-            ring->dropping = c;
+            c->next = *list;
+            (*list)->previous = c;
+            *list = c;
         }
         return true;
     }
     return false;
+}
+
+/* Gives back every segment at the head that nobody needs. */
+static void reclaim(struct ring *ring)
+{
+    struct segment *current = current_of(ring), *head;
+    struct ring_limits tail = tail_of(ring);
+    if (ring->limbo != NULL)
+        empty_limbo(ring);
+    while ((head = atomic_load_explicit(&ring->head, memory_order_relaxed)) != current) {
+        uint64_t number = atomic_load_explicit(&head->number, memory_order_relaxed);
+        struct segment *next = atomic_load_explicit(&head->next, memory_order_relaxed);
+        if (needed_by(&ring->blocking, number))
+            return;
+        if (ring->dropping != NULL && !over(tail, next, ring->retain) && needed_by(&ring->dropping, number))
+            return;
+        retire_head(ring);
+    }
 }
 
 /* A cursor counts from the start of its segment, even if it has read all of it: it moves on only when there is more. So
@@ -179,37 +197,20 @@ static bool has_records_behind(struct segment *at, struct segment *current, stru
     return tail.messages != atomic_load_explicit(&next->base, memory_order_relaxed);
 }
 
-/* Gives back every segment at the head that nobody needs, and says whether a blocking cursor forbids a new one. */
-static struct room sweep(struct ring *ring)
+/* Does a blocking cursor forbid a new segment? */
+static struct room room_of(struct ring *ring)
 {
     struct room room = {false, false};
     struct segment *current = current_of(ring);
     struct ring_limits tail = tail_of(ring);
-    uint64_t oldest_blocking = UINT64_MAX;
-
     for (struct cursor *c = ring->blocking; c != NULL; c = c->next) {
-        /* seq_cst: pairs with the exchange in cursor_move, see retire_head and wait_for_room */
-        struct segment *at = atomic_load(&c->at);
-        uint64_t number = atomic_load_explicit(&at->number, memory_order_relaxed);
-        if (number < oldest_blocking)
-            oldest_blocking = number;
+        struct segment *at = atomic_load(&c->at); /* seq_cst: pairs with cursor_move, see wait_for_room */
         if (has_records_behind(at, current, tail) && over(tail, at, c->limits)) {
             room.full = true;
             room.deadlock |= atomic_load_explicit(&c->reader, memory_order_relaxed) == thread_id();
         }
     }
-    if (ring->limbo != NULL)
-        empty_limbo(ring);
-    for (;;) {
-        struct segment *head = atomic_load_explicit(&ring->head, memory_order_relaxed);
-        uint64_t number = atomic_load_explicit(&head->number, memory_order_relaxed);
-        if (head == current || number >= oldest_blocking)
-            return room;
-        struct segment *next = atomic_load_explicit(&head->next, memory_order_relaxed);
-        if (ring->dropping != NULL && !over(tail, next, ring->retain) && wanted_by_dropping(ring, number))
-            return room;
-        retire_head(ring);
-    }
+    return room;
 }
 
 static uint32_t next_bytes(struct ring *ring, uint64_t need)
@@ -319,7 +320,7 @@ static struct room look_for_room(struct ring *ring)
 {
     struct room room = {false, false}; /* the keeper is busy: perhaps making room */
     if (keeper_try(ring)) {
-        room = sweep(ring);
+        room = room_of(ring);
         keeper_leave(ring);
     }
     return room;
@@ -385,7 +386,7 @@ void ring_passed(struct ring *ring, struct segment *from)
 {
     ring_space(ring);
     if (atomic_load(&ring->head) == from && keeper_try(ring)) { /* seq_cst: pairs with retire_head */
-        sweep(ring);
+        reclaim(ring);
         keeper_leave(ring);
     }
 }
@@ -413,7 +414,8 @@ static enum ring_result make_room(struct ring *ring, uint64_t need, int64_t dead
     enum ring_result result = RING_OK;
     struct room room = {false, false};
     if (!fits(current_of(ring), atomic_load_explicit(&ring->word, memory_order_relaxed), need)) {
-        room = sweep(ring);
+        reclaim(ring);
+        room = room_of(ring);
         if (!room.full && !roll(ring, need))
             result = RING_NOMEM;
     }
@@ -450,7 +452,8 @@ static enum ring_result publish_dedicated(struct ring *ring, const struct record
     commit((_Atomic uint64_t *)(void *)data, record);
     for (;;) {
         keeper_enter(ring);
-        struct room room = sweep(ring);
+        reclaim(ring);
+        struct room room = room_of(ring);
         if (!room.full)
             break;
         keeper_leave(ring);
@@ -664,7 +667,7 @@ void ring_detach(struct ring *ring, struct cursor *cursor)
     bool ring_all = atomic_load(&cursor->waiter.state) == WAITER_ARMED && ++ring->dead_waiters > left;
     if (ring_all)
         ring->dead_waiters = 0;
-    sweep(ring);
+    reclaim(ring);
     keeper_leave(ring);
     if (ring_all)
         waiter_ring_list(&ring->armed);
@@ -677,6 +680,6 @@ void ring_trim(struct ring *ring)
         return;
     if (atomic_load_explicit(&current_of(ring)->capacity, memory_order_relaxed) > 4096)
         roll(ring, 0);
-    sweep(ring);
+    reclaim(ring);
     keeper_leave(ring);
 }

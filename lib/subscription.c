@@ -8,7 +8,8 @@
 
 void sub_attend(struct bcast_sub *sub, uint32_t reasons)
 {
-    atomic_fetch_or(&sub->attention, reasons); /* seq_cst, before the ring: a reader that goes to sleep sees it */
+    atomic_store_explicit(&sub->quick, NULL, memory_order_relaxed);
+    atomic_fetch_or(&sub->attention, (uint8_t)reasons); /* seq_cst, before the ring: a reader that goes to sleep sees it */
     bell_ring_all(&sub->bell);
 }
 
@@ -91,7 +92,7 @@ static int sub_new(struct bcast *b, const struct sub_settings *settings, struct 
         return error_nomem();
     bell_init(&sub->bell, destroy);
     sub->b = b;
-    sub->timeout_ms = settings->timeout_ms;
+    sub->first.timeout_ms = settings->timeout_ms;
     sub->shared = settings->shared;
     sub->ready_end = &sub->ready;
     bcast_ref(b);
@@ -167,7 +168,7 @@ static int source_begin(struct bcast_sub *sub, struct source *source, const stru
 static int source_finish(struct bcast_sub *sub, struct source *source)
 {
     struct bcast *b = sub->b;
-    int status = b->io == NULL ? BCAST_OK : io_want(b->io, source->channel, clock_deadline(sub->timeout_ms));
+    int status = b->io == NULL ? BCAST_OK : io_want(b->io, source->channel, clock_deadline(sub->first.timeout_ms));
     pthread_mutex_lock(&b->mutex);
     if (status != BCAST_OK)
         source_detach(source);
@@ -196,6 +197,8 @@ static int add_all(struct bcast_sub *sub, const struct sub_settings *settings, c
     atomic_store_explicit(&sub->alone, count == 1, memory_order_relaxed);
     if (count == 1)
         atomic_store_explicit(&sub->active, &sub->first, memory_order_release);
+    if (count == 1 && !sub->shared)
+        atomic_store_explicit(&sub->quick, &sub->first, memory_order_release);
     return BCAST_OK;
 }
 
@@ -237,7 +240,7 @@ static int sub_ended(const struct bcast_sub *sub)
 {
     if (!os_guard_raised(&sub->b->guard))
         return bcast_ended(sub->b);
-    if (atomic_load(&sub->attention) & ~(uint32_t)ATTENTION_CHANGED)
+    if (atomic_load(&sub->attention) & ~ATTENTION_CHANGED)
         return error_set(BCAST_ERR_CLOSED, "the subscription was cancelled");
     return BCAST_OK;
 }
@@ -253,7 +256,7 @@ int bcast_add_channel(struct bcast_sub *sub, const char *channel, size_t size)
     if (source == NULL)
         return error_nomem();
     struct cursor *model = &sub->first.cursor; /* the same policy and limits for all */
-    struct sub_settings settings = {model->policy, sub->shared, model->limits, sub->timeout_ms};
+    struct sub_settings settings = {model->policy, sub->shared, model->limits, sub->first.timeout_ms};
     status = source_begin(sub, source, &settings, channel, size);
     if (status != BCAST_OK) {
         memory_put(source);

@@ -15,6 +15,7 @@ struct source { /* one channel of a subscription */
     struct source *next_ready; /* in the queue of those that may have something; whoever has the turn */
     bool queued;               /* it is in that queue */
     bool opening;              /* the broker has not confirmed it yet; under the mutex */
+    int timeout_ms;            /* for the broker's confirmation */
     _Atomic bool removed;
 };
 
@@ -29,15 +30,15 @@ struct bcast_sub {
 
     /* Readers: in an exclusive subscription one thread, in a shared one whoever has the turn. */
     _Atomic(struct source *) active; /* being read now; NULL: none */
+    _Atomic(struct source *) quick;  /* the only source, as long as there is nothing else to look at */
     struct source *ready, **ready_end;
     struct holds holds;
     bool shared;
-    _Atomic bool alone;     /* it has one channel, and never had another */
-    _Atomic uint8_t streak; /* looks that found something in `active` since it became that */
-    _Atomic uint8_t turn;   /* shared: 1 while a thread chooses the next source */
-    _Atomic uint32_t inside;    /* threads in bcast_next */
-    _Atomic uint32_t attention; /* enum, or-ed */
-    int timeout_ms;             /* for the broker's confirmation */
+    _Atomic bool alone;        /* it has one channel, and never had another */
+    _Atomic uint8_t streak;    /* looks that found something in `active` since it became that */
+    _Atomic uint8_t turn;      /* shared: 1 while a thread chooses the next source */
+    _Atomic uint8_t attention; /* enum, or-ed */
+    _Atomic uint16_t inside;   /* threads in bcast_next */
     _Atomic uint64_t received, lost, gaps, discarded;
 
     struct bcast *b;

@@ -99,9 +99,11 @@ void bell_drain_fd(struct bell *bell)
 struct waiter *bell_take_rung(struct bell *bell)
 {
     struct waiter *rung = take(&bell->rung);
-    for (struct waiter *w = rung; w != NULL; w = w->rung_next)
-        /* release: whoever arms it next has seen that it left this list */
+    for (struct waiter *w = rung, *next; w != NULL; w = next) {
+        next = w->rung_next; /* read before it is idle: then it may be armed, rung and linked again */
+        /* release: pairs with waiter_arm */
         atomic_store_explicit(&w->state, WAITER_IDLE, memory_order_release);
+    }
     return rung;
 }
 

@@ -68,7 +68,8 @@ uint32_t bell_enter(struct bell *bell);
 void bell_sleep(struct bell *bell, uint32_t seen, int64_t deadline_ns);
 void bell_leave(struct bell *bell);
 
-/* Takes the waiters rung since the last call (linked by rung_next) and makes each idle. Any thread of the owner's. */
+/* Takes the waiters rung since the last call and makes each idle. Any thread of the owner's. The list, linked by
+ * rung_next, may be walked only by who alone can arm its waiters meanwhile. */
 struct waiter *bell_take_rung(struct bell *bell);
 bool bell_has_rung(struct bell *bell);
 void bell_put_rung(struct bell *bell, struct waiter *waiter); /* as if it had been rung; it must be idle, or RUNG */

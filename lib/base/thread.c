@@ -2,7 +2,6 @@
 #include "base/thread.h"
 
 #include <signal.h>
-#include <stdint.h>
 
 int thread_start_blocked(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument)
 {
@@ -14,10 +13,4 @@ int thread_start_blocked(pthread_t *thread, const pthread_attr_t *attributes, vo
     error = pthread_create(thread, attributes, run, argument); /* it inherits the mask */
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error;
-}
-
-unsigned long thread_id(void)
-{
-    static _Thread_local char anchor; /* its address is the number */
-    return (unsigned long)(uintptr_t)&anchor;
 }

@@ -8,7 +8,11 @@
  * threads. 0 or errno. */
 int thread_start_blocked(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
 
-/* A number that differs between all threads alive in this process; never 0. One load. */
-unsigned long thread_id(void);
+/* A number that differs between all threads alive in this process; never 0. Where pthread_t is neither a number nor a
+ * pointer this does not compile, and the address of a thread-local variable would have to do. */
+static inline unsigned long thread_id(void)
+{
+    return (unsigned long)pthread_self();
+}
 
 #endif
