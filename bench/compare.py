@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""The library beside a bare ring that does the same work (bench/floor), in turn, round by round.
+
+usage: compare.py BUILD [--rounds N] [--subscribers N,N] [--json]
+
+Prints medians in M deliveries/s, and the medians of the ratios taken within each round: machines drift, ratios do not.
+"""
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+
+
+def run(command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def fanout(build, subscribers, messages, *more):
+    out = run([f"{build}/bench/fanout", "--json", "--subscribers", str(subscribers), "--messages", str(messages), *more])
+    result = json.loads(out)
+    if result["lost"]:
+        sys.exit(f"messages were lost: {out}")
+    return result["deliveries_per_s"] / 1e6
+
+
+def floor(build, subscribers, messages):
+    return float(run([f"{build}/bench/floor", str(messages), "64", str(subscribers)]))
+
+
+def measure(build, subscribers, rounds):
+    messages = 16000000 // max(1, subscribers // 4) if subscribers > 1 else 12000000
+    rows = []
+    for i in range(rounds):
+        print(f"\r{subscribers} subscribers: round {i + 1} of {rounds} ", end="", file=sys.stderr, flush=True)
+        rows.append({"floor": floor(build, subscribers, messages),
+                     "batch": fanout(build, subscribers, messages),
+                     "next": fanout(build, subscribers, messages, "--batch", "1")})
+    print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
+    result = {"subscribers": subscribers, "rounds": rounds}
+    for name in ("floor", "batch", "next"):
+        result[name] = statistics.median(row[name] for row in rows)
+    for name in ("batch", "next"):
+        result[name + "_ratio"] = statistics.median(row[name] / row["floor"] for row in rows)
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("build")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--subscribers", default="1,4,16,64")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    if not arguments.json:
+        print("subscribers  floor  next_batch  next   next_batch/floor  next/floor   (M deliveries/s, 64 bytes, block)")
+    for subscribers in map(int, arguments.subscribers.split(",")):
+        r = measure(arguments.build, subscribers, arguments.rounds)
+        if arguments.json:
+            print(json.dumps(r), flush=True)
+        else:
+            print(f"{subscribers:11}  {r['floor']:5.1f}  {r['batch']:10.1f}  {r['next']:5.1f}  {r['batch_ratio']:16.2f}"
+                  f"  {r['next_ratio']:10.2f}", flush=True)
+
+
+main()
