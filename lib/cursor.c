@@ -84,13 +84,6 @@ static struct segment *pin_head(struct ring *ring)
     }
 }
 
-/* Is at least a limit's worth waiting from `segment` on? */
-static bool too_far(const struct cursor *cursor, struct ring_limits tail, struct segment *segment)
-{
-    return tail.messages - atomic_load_explicit(&segment->base, memory_order_relaxed) >= cursor->limits.messages ||
-           tail.bytes - atomic_load_explicit(&segment->base_bytes, memory_order_relaxed) >= cursor->limits.bytes;
-}
-
 /* Pins the segment to go on with: the next one; if that is gone, the oldest there is; and none that the cursor's own
  * limits say it should have dropped while another cursor still keeps it. */
 static struct segment *pin_next(struct cursor *cursor)
@@ -104,7 +97,7 @@ static struct segment *pin_next(struct cursor *cursor)
     for (;;) {
         struct segment *after = atomic_load_explicit(&next->next, memory_order_acquire);
         uint64_t number = atomic_load_explicit(&next->number, memory_order_relaxed);
-        if (after == NULL || !too_far(cursor, tail, after))
+        if (after == NULL || !ring_over(tail, after, cursor->limits))
             return next;
         struct segment *pinned = segment_pin(after, number + 1) ? after : pin_head(cursor->ring);
         segment_unpin(next);

@@ -41,7 +41,8 @@ struct io {
     bool lost, terminal;     /* sink->lost was called; dealt with when the backend has returned */
     int lost_status;
     char lost_reason[200];
-    _Atomic uint32_t poked; /* sink->wake */
+    _Atomic uint32_t poked;    /* sink->wake */
+    _Atomic uint64_t received; /* relaxed: a statistic */
 
     /* Shared with callers. */
     pthread_mutex_t mutex;
@@ -52,7 +53,7 @@ struct io {
     int failed;   /* terminal: what every call answers; BCAST_OK: not */
     char reason[200];
     uint64_t landed; /* every message before this number has its result */
-    uint64_t good, bad, unknown, reconnects, received;
+    uint64_t good, bad, unknown, reconnects;
     uint64_t bad_unreported; /* since the last flush */
     struct topic *topics, *changed;
 };
@@ -99,22 +100,30 @@ static bool flights_grow(struct io *io)
     return true;
 }
 
-static void land(struct io *io, uint64_t number, int status)
+/* Gives one message its result; false: it is none that waits for one. */
+static bool land(struct io *io, uint64_t number, int status)
 {
     struct flight *flight = &io->flights[number % io->flight_room];
     if (number - io->landed >= io->taken - io->landed || flight->done) {
         log_write(&io->b->settings.log, BCAST_LOG_ERROR, "%s gave a second result, or one for a message it never got",
                   backend_of(io)->name);
-        return;
+        return false;
     }
     flight->done = true;
     if (flight->on_result != NULL)
         flight->on_result(flight->context, status);
+    return true;
+}
+
+/* Counts `count` results, and tells who waits for them. */
+static void count_landed(struct io *io, uint64_t count, int status)
+{
+    if (count == 0)
+        return;
     pthread_mutex_lock(&io->mutex);
-    io->good += status == BCAST_OK;
-    io->unknown += status == BCAST_ERR_UNKNOWN;
-    io->bad += status != BCAST_OK && status != BCAST_ERR_UNKNOWN;
-    io->bad_unreported += status != BCAST_OK;
+    uint64_t *counter = status == BCAST_OK ? &io->good : status == BCAST_ERR_UNKNOWN ? &io->unknown : &io->bad;
+    *counter += count;
+    io->bad_unreported += status == BCAST_OK ? 0 : count;
     while (io->landed != io->taken && io->flights[io->landed % io->flight_room].done)
         io->landed++;
     pthread_cond_broadcast(&io->changed_cond);
@@ -123,16 +132,21 @@ static void land(struct io *io, uint64_t number, int status)
 
 static void sink_result(struct bcast_sink *sink, uint64_t number, uint64_t count, int status)
 {
+    struct io *io = io_of(sink);
+    uint64_t landed = 0;
     for (uint64_t i = 0; i < count; i++)
-        land(io_of(sink), number + i, status);
+        landed += land(io, number + i, status);
+    count_landed(io, landed, status);
 }
 
 /* Everything that was handed over and has no result will never get one. */
 static void land_all(struct io *io, int status)
 {
+    uint64_t landed = 0;
     for (uint64_t n = io->landed; n != io->taken; n++)
         if (!io->flights[n % io->flight_room].done)
-            land(io, n, status);
+            landed += land(io, n, status);
+    count_landed(io, landed, status);
 }
 
 /* Takes the first `count` messages of the batch out of the queue and into flight. */
@@ -275,9 +289,7 @@ static int sink_message(struct bcast_sink *sink, struct bcast_topic *is, const s
         io->paused++;
         ring_notify_space(&topic->channel->ring, &io->bell);
     }
-    pthread_mutex_lock(&io->mutex);
-    io->received += status == BCAST_OK;
-    pthread_mutex_unlock(&io->mutex);
+    atomic_fetch_add_explicit(&io->received, status == BCAST_OK, memory_order_relaxed);
     return status;
 }
 
@@ -596,7 +608,7 @@ static void *io_run(void *argument)
 
 static void bell_gone(struct bell *bell)
 {
-    (void)bell; /* part of struct io, which goes with its ring: see io_free */
+    (void)bell; /* part of struct io: see io_free */
 }
 
 static const struct bcast_sink sink_calls = {
@@ -841,7 +853,7 @@ void io_stats(struct io *io, struct bcast_stats *stats)
     uint64_t tail = outbound_tail(&io->outbound);
     pthread_mutex_lock(&io->mutex);
     stats->published = tail;
-    stats->received = io->received;
+    stats->received = atomic_load_explicit(&io->received, memory_order_relaxed);
     stats->confirmed = io->good;
     stats->failed = io->bad;
     stats->unknown = io->unknown;

@@ -26,6 +26,5 @@ int io_want(struct io *io, struct channel *channel, int64_t deadline_ns);
 void io_unwant(struct io *io, struct channel *channel);
 
 void io_stats(struct io *io, struct bcast_stats *stats);
-bool io_can_block(struct io *io);
 
 #endif

@@ -13,7 +13,6 @@
 #define YIELDS 100       /* and yields before sleeping */
 #define STALLED 2000     /* looks at a record whose publisher seems to be stopped, before looking once a millisecond */
 #define STREAK 64        /* looks at one channel that found something before the others have their turn */
-#define PREFETCH 512     /* bytes */
 #define TRIM_NS 250000000 /* this long without a message, and a channel's memory is given back */
 
 /* What one look at a subscription has found. Statuses of enum bcast_status, and: */
@@ -142,7 +141,6 @@ static inline size_t take_exclusive(struct bcast_sub *sub, struct source *source
     uint64_t sequence = cursor_sequence(cursor), messages = 0, header;
     size_t n = 0;
     for (; n < batch->max && record != end; n++, sequence++) {
-        __builtin_prefetch(record + PREFETCH); /* the next header's place is known only when this one has arrived */
         header = atomic_load_explicit((_Atomic uint64_t *)(void *)record, memory_order_acquire);
         if (header == 0)
             break;

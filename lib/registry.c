@@ -195,11 +195,3 @@ void registry_each(struct registry *registry, void (*visit)(struct channel *chan
     }
     pthread_mutex_unlock(&registry->mutex);
 }
-
-size_t registry_count(struct registry *registry)
-{
-    pthread_mutex_lock(&registry->mutex);
-    size_t count = atomic_load_explicit(&registry->table, memory_order_relaxed)->live;
-    pthread_mutex_unlock(&registry->mutex);
-    return count;
-}

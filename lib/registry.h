@@ -40,6 +40,5 @@ void channel_unref(struct channel *channel);
 
 /* Calls `visit` for every channel; the table stands still meanwhile. */
 void registry_each(struct registry *registry, void (*visit)(struct channel *channel, void *context), void *context);
-size_t registry_count(struct registry *registry);
 
 #endif

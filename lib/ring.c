@@ -74,13 +74,6 @@ static struct ring_limits tail_of(struct ring *ring)
                                 atomic_load_explicit(&current->base_bytes, memory_order_relaxed) + word_offset(word)};
 }
 
-/* Is at least a limit's worth waiting behind `from`? */
-static bool over(struct ring_limits tail, struct segment *from, struct ring_limits limits)
-{
-    return tail.messages - atomic_load_explicit(&from->base, memory_order_relaxed) >= limits.messages ||
-           tail.bytes - atomic_load_explicit(&from->base_bytes, memory_order_relaxed) >= limits.bytes;
-}
-
 void ring_segment_freed(struct ring *ring, struct segment *segment)
 {
     struct segment *top = atomic_load_explicit(&ring->freed, memory_order_relaxed);
@@ -181,7 +174,7 @@ static void reclaim(struct ring *ring)
         struct segment *next = atomic_load_explicit(&head->next, memory_order_relaxed);
         if (needed_by(&ring->blocking, number))
             return;
-        if (ring->dropping != NULL && !over(tail, next, ring->retain) && needed_by(&ring->dropping, number))
+        if (ring->dropping != NULL && !ring_over(tail, next, ring->retain) && needed_by(&ring->dropping, number))
             return;
         retire_head(ring);
     }
@@ -205,7 +198,7 @@ static struct room room_of(struct ring *ring)
     struct ring_limits tail = tail_of(ring);
     for (struct cursor *c = ring->blocking; c != NULL; c = c->next) {
         struct segment *at = atomic_load(&c->at); /* seq_cst: pairs with cursor_move, see wait_for_room */
-        if (has_records_behind(at, current, tail) && over(tail, at, c->limits)) {
+        if (has_records_behind(at, current, tail) && ring_over(tail, at, c->limits)) {
             room.full = true;
             room.deadlock |= atomic_load_explicit(&c->reader, memory_order_relaxed) == thread_id();
         }

@@ -22,6 +22,13 @@ struct ring_limits {
     uint64_t messages, bytes;
 };
 
+/* Is at least a limit's worth waiting from the start of `from`, up to `tail`? Of the keeper, or of who has it pinned. */
+static inline bool ring_over(struct ring_limits tail, struct segment *from, struct ring_limits limits)
+{
+    return tail.messages - atomic_load_explicit(&from->base, memory_order_relaxed) >= limits.messages ||
+           tail.bytes - atomic_load_explicit(&from->base_bytes, memory_order_relaxed) >= limits.bytes;
+}
+
 struct cursor;
 
 struct ring {

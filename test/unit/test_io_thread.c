@@ -324,16 +324,22 @@ static void count_result(void *context, int status)
     counts[status == BCAST_OK ? 0 : status == BCAST_ERR_UNKNOWN ? 1 : 2]++;
 }
 
+static struct bcast_message counted_message(_Atomic int *counts)
+{
+    struct bcast_message message = bcast_message_init();
+    message.channel = "x";
+    message.on_result = count_result;
+    message.context = counts;
+    return message;
+}
+
 static void results(void **state)
 {
     struct puppet p = {0};
     struct bcast *b = open_puppet(&p, 0);
-    struct bcast_message message = bcast_message_init();
     _Atomic int counts[3] = {0};
+    struct bcast_message message = counted_message(counts);
     (void)state;
-    message.channel = "x";
-    message.on_result = count_result;
-    message.context = counts;
     must(bcast_publish_message(b, &message));
     must(bcast_flush(b, 20000));
     assert_int_equal(counts[0], 1);
@@ -361,12 +367,9 @@ static void close_gives_every_message_a_result(void **state)
 {
     struct puppet p = {.fail_connects = 1000000};
     struct bcast *b = open_puppet(&p, BCAST_NOWAIT);
-    struct bcast_message message = bcast_message_init();
     _Atomic int counts[3] = {0};
+    struct bcast_message message = counted_message(counts);
     (void)state;
-    message.channel = "x";
-    message.on_result = count_result;
-    message.context = counts;
     for (int i = 0; i < 100; i++)
         must(bcast_publish_message(b, &message));
     bcast_close(b);
