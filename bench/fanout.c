@@ -100,62 +100,104 @@ static void *publish(void *argument)
 struct tally {
     struct payload_reader reader;
     uint64_t received, lost, gaps;
+    size_t size;  /* of every message */
+    bool may_gap; /* numbers may be missing */
 };
 
-static void take(struct run *run, struct tally *tally, const struct bcast_event *event)
+static void note_latency(struct run *run, uint64_t time_ns)
+{
+    size_t at = atomic_fetch_add_explicit(&run->latency_count, 1, memory_order_relaxed) % SAMPLES;
+    uint64_t took = now_ns(CLOCK_MONOTONIC) - time_ns;
+    run->latencies[at] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
+}
+
+static inline void take(struct run *run, struct tally *tally, const struct bcast_event *event)
 {
     if (event->kind == BCAST_GAP) {
         tally->lost += event->lost;
         tally->gaps++;
         return;
     }
-    bool gaps = run->plan.policy != BCAST_BLOCK || run->plan.workers > 1;
-    if (event->size != run->plan.size)
-        tally->reader.wrong++;
-    uint64_t time_ns = payload_check(&tally->reader, event->data, event->size, gaps);
+    uint64_t time_ns = payload_check(&tally->reader, event->data, event->size, tally->size, tally->may_gap);
     tally->received++;
-    if (time_ns != 0) {
-        size_t at = atomic_fetch_add_explicit(&run->latency_count, 1, memory_order_relaxed) % SAMPLES;
-        uint64_t took = now_ns(CLOCK_MONOTONIC) - time_ns;
-        run->latencies[at] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
-    }
+    if (time_ns != 0)
+        note_latency(run, time_ns);
 }
 
-/* Reads one subscription, alone or with fellow workers, until everything was received or lost. */
+struct reading {
+    struct run *run;
+    struct bcast_sub *sub;
+    struct bcast_event *events;
+    struct tally tally;
+    uint64_t total; /* to be received or lost */
+};
+
+static bool more(const struct reading *r)
+{
+    return r->tally.received + r->tally.lost < r->total;
+}
+
+static int read_singly(struct reading *r)
+{
+    int status = BCAST_OK;
+    while (more(r) && (status = bcast_next(r->sub, r->events, 5000)) == BCAST_OK)
+        take(r->run, &r->tally, r->events);
+    return status;
+}
+
+static int read_batches(struct reading *r)
+{
+    size_t count;
+    int status = BCAST_OK;
+    while (more(r) && (status = bcast_next_batch(r->sub, r->events, r->run->plan.batch, &count, 5000)) == BCAST_OK)
+        for (size_t i = 0; i < count; i++)
+            take(r->run, &r->tally, &r->events[i]);
+    return status;
+}
+
+/* With fellow workers, until all of them together have everything. */
+static int read_shared(struct reading *r, _Atomic uint64_t *seen)
+{
+    size_t count = 1;
+    unsigned batch = r->run->plan.batch;
+    int status = BCAST_OK;
+    while (atomic_load(seen) < r->total) {
+        status = batch > 1 ? bcast_next_batch(r->sub, r->events, batch, &count, 5000)
+                           : bcast_next(r->sub, r->events, 5000);
+        if (status != BCAST_OK)
+            break;
+        uint64_t before = r->tally.received + r->tally.lost;
+        for (size_t i = 0; i < count; i++)
+            take(r->run, &r->tally, &r->events[i]);
+        uint64_t done = r->tally.received + r->tally.lost - before;
+        if (atomic_fetch_add(seen, done) + done >= r->total)
+            bcast_cancel(r->sub); /* the fellow workers may go */
+    }
+    return status;
+}
+
 static void *receive(void *argument)
 {
     struct worker *me = argument;
     struct run *run = me->run;
     const struct plan *plan = &run->plan;
     unsigned which = me->index / plan->workers;
-    uint64_t total = plan->messages / plan->publishers * plan->publishers;
-    struct bcast_sub *sub = run->subs[which];
-    struct bcast_event *events = calloc(BATCH_MAX, sizeof *events);
-    struct tally *tally = calloc(1, sizeof *tally);
+    struct reading *r = calloc(1, sizeof *r);
+    *r = (struct reading){.run = run, .sub = run->subs[which], .events = calloc(BATCH_MAX, sizeof *r->events),
+                          .tally = {.size = plan->size, .may_gap = plan->policy != BCAST_BLOCK || plan->workers > 1},
+                          .total = plan->messages / plan->publishers * plan->publishers};
     pthread_barrier_wait(&run->start);
-    for (uint64_t done = 0; plan->workers > 1 ? atomic_load(&run->seen[which]) < total : done < total;) {
-        size_t count = 1;
-        int status = plan->batch > 1 ? bcast_next_batch(sub, events, plan->batch, &count, 5000)
-                                     : bcast_next(sub, events, 5000);
-        if (status == BCAST_ERR_CLOSED || status == BCAST_TIMEOUT)
-            break;
-        if (status != BCAST_OK)
-            die("next");
-        uint64_t before = tally->received + tally->lost;
-        for (size_t i = 0; i < count; i++)
-            take(run, tally, &events[i]);
-        done = tally->received + tally->lost;
-        if (plan->workers > 1 && atomic_fetch_add(&run->seen[which], done - before) + done - before >= total)
-            bcast_cancel(sub); /* the fellow workers may go */
-    }
+    int status = plan->workers > 1 ? read_shared(r, &run->seen[which]) : plan->batch > 1 ? read_batches(r) : read_singly(r);
+    if (status != BCAST_OK && status != BCAST_ERR_CLOSED && status != BCAST_TIMEOUT)
+        die("next");
     for (unsigned i = 0; i < BATCH_MAX; i++)
-        bcast_release(&events[i]);
-    atomic_fetch_add(&run->received, tally->received);
-    atomic_fetch_add(&run->lost, tally->lost);
-    atomic_fetch_add(&run->gaps, tally->gaps);
-    atomic_fetch_add(&run->wrong, tally->reader.wrong);
-    free(tally);
-    free(events);
+        bcast_release(&r->events[i]);
+    atomic_fetch_add(&run->received, r->tally.received);
+    atomic_fetch_add(&run->lost, r->tally.lost);
+    atomic_fetch_add(&run->gaps, r->tally.gaps);
+    atomic_fetch_add(&run->wrong, r->tally.reader.wrong);
+    free(r->events);
+    free(r);
     return NULL;
 }
 

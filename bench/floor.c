@@ -20,6 +20,10 @@
 #define LINE 64
 #define PAUSES 50
 #define YIELDS 100
+#define CHASES 32 /* and the same standing back of a reader that is too fast */
+#define APART 200
+#define FAR_BEHIND 256
+#define CROWDED (-96)
 #define GONE UINT64_MAX
 
 static struct {
@@ -79,19 +83,28 @@ static void *read_all(void *argument)
     struct reader *me = argument;
     uint64_t at = 0, told = 0;
     long count = 0;
-    int looks = 0;
+    int looks = 0, chase = 0;
     while (count < ring.messages) {
+        for (int i = 0; i < APART && chase == CHASES; i++)
+            ck_pr_stall();
         uint64_t tail = atomic_load_explicit(&ring.tail, memory_order_acquire);
         if (tail == at) {
             wait_for_tail(at, &looks);
+            if (looks >= PAUSES)
+                chase = 0;
             continue;
         }
         looks = 0;
+        uint64_t step = (tail - at) / padded(ring.size);
+        if (step > FAR_BEHIND)
+            chase = CROWDED;
+        else
+            chase += chase < CHASES;
         while (at < tail) {
             unsigned char *record = ring.bytes + (at & (ring.capacity - 1));
             uint64_t size;
             memcpy(&size, record, 8);
-            payload_check(&me->check, record + 8, size, false);
+            payload_check(&me->check, record + 8, size, ring.size, false);
             at += padded(size);
             count++;
             if (at - told > ring.capacity / 8)

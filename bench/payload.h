@@ -37,10 +37,11 @@ struct payload_reader {
     uint64_t wrong; /* torn, out of order, or missing where nothing may be */
 };
 
-/* `gaps` allows numbers to be missing. Returns the time stamp, 0 for most messages. */
-static inline uint64_t payload_check(struct payload_reader *reader, const unsigned char *data, size_t size, bool gaps)
+/* `expected` bytes it should have; `gaps` allows numbers to be missing. Returns the time stamp, 0 for most messages. */
+static inline uint64_t payload_check(struct payload_reader *reader, const unsigned char *data, size_t size,
+                                     size_t expected, bool gaps)
 {
-    uint64_t mark, time_ns, wrong = 0;
+    uint64_t mark, time_ns, wrong = size ^ expected;
     memcpy(&mark, data, 8);
     memcpy(&time_ns, data + 8, 8);
     uint64_t *next = &reader->next[mark >> 56 & (PAYLOAD_PUBLISHERS - 1)];

@@ -9,8 +9,6 @@
 
 enum cursor_policy { CURSOR_DROP, CURSOR_BLOCK, CURSOR_DISCONNECT };
 
-#define CURSOR_MANY_READERS (~0ul)
-
 /* What keeps a segment's data in place for an exclusive reader: one pin, however many events were handed out of it.
  * Used by the reading thread only. */
 struct hold {
@@ -40,7 +38,8 @@ struct cursor {
     _Alignas(MEMORY_LINE) _Atomic(struct segment *) at; /* the oldest segment this cursor still needs */
     _Atomic uint64_t position; /* shared: as in word.h, with STEPPING for SEALED */
     _Atomic uint64_t claimed;  /* shared: up to which sequence, about; for statistics */
-    _Atomic unsigned long reader; /* thread_id of the only thread that ever read here; 0: none yet */
+    _Atomic uintptr_t reader;  /* thread_id of the last thread that read here; 0: none yet */
+    _Atomic bool many_readers; /* it was not always the same */
     struct ring_limits limits;
     struct cursor *previous, *next; /* the keeper's list */
     struct holds *holds;            /* NULL: shared */
@@ -113,11 +112,21 @@ bool cursor_mark_waiting(struct cursor *cursor);
 uint64_t cursor_queued(struct cursor *cursor); /* any thread; a snapshot */
 
 /* Remembers who reads, so that a publisher can tell whether it waits for itself. */
-static inline void cursor_read_by(struct cursor *cursor, unsigned long thread)
+static inline void cursor_read_by(struct cursor *cursor, uintptr_t thread)
 {
-    unsigned long before = atomic_load_explicit(&cursor->reader, memory_order_relaxed);
-    if (before != thread && before != CURSOR_MANY_READERS)
-        atomic_store_explicit(&cursor->reader, before == 0 ? thread : CURSOR_MANY_READERS, memory_order_relaxed);
+    uintptr_t before = atomic_load_explicit(&cursor->reader, memory_order_relaxed);
+    if (before == thread)
+        return;
+    if (before != 0)
+        atomic_store_explicit(&cursor->many_readers, true, memory_order_relaxed);
+    atomic_store_explicit(&cursor->reader, thread, memory_order_relaxed);
+}
+
+/* Is `thread` the only one that ever read here? */
+static inline bool cursor_is_of(struct cursor *cursor, uintptr_t thread)
+{
+    return atomic_load_explicit(&cursor->reader, memory_order_relaxed) == thread &&
+           !atomic_load_explicit(&cursor->many_readers, memory_order_relaxed);
 }
 
 #endif

@@ -27,7 +27,8 @@ void event_release(struct bcast_event *event)
     if (what == NULL)
         return;
     switch (hold & HOLD_MASK) {
-    case HOLD_EXCLUSIVE: hold_release(what); break;
+    case HOLD_PLAIN:
+    case HOLD_OTHER: hold_release(what); break;
     case HOLD_SEGMENT: segment_unpin(what); break;
     case HOLD_KEPT: release_kept(what); break;
     }

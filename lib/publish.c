@@ -16,6 +16,7 @@ struct bcast_channel {
 };
 
 #define EXTRA_ON_STACK 1024
+#define QUICK_BYTES 65536 /* what is larger need not be in such a hurry */
 
 static int too_large(const struct bcast *b, size_t size)
 {
@@ -45,12 +46,17 @@ static int not_published(enum ring_result result, const struct bcast *b)
 
 /* ------------------------------------------------------------------------------------------- without a broker -- */
 
+/* Does anybody listen? acquire: pairs with ring_attach. Who subscribed before this call, by whatever order the callers
+ * have between them, is seen. */
+static inline bool heard(struct ring *ring)
+{
+    return atomic_load_explicit(&ring->readers, memory_order_acquire) != 0;
+}
+
 /* True if nobody listens: then the message is published as soon as it is counted. */
 static inline bool unheard(struct registry *registry, struct ring *ring)
 {
-    /* acquire: pairs with ring_attach. Who subscribed before this call, by whatever order the callers have between
-     * them, is seen. */
-    if (ring != NULL && atomic_load_explicit(&ring->readers, memory_order_acquire) != 0)
+    if (ring != NULL && heard(ring))
         return false;
     atomic_fetch_add_explicit(&grace_stripe(&registry->grace)->count, 1, memory_order_relaxed);
     return true;
@@ -183,8 +189,17 @@ int bcast_publish(struct bcast *b, const char *channel, const void *data, size_t
     return publish_plain(b, channel, NULL, data, size);
 }
 
+/* The common case, without a detour: no broker, somebody listens, and there is room. */
+static inline bool publish_quick(struct bcast *b, struct channel *channel, const void *data, size_t size)
+{
+    return os_guard_raised(&b->guard) && b->io == NULL && size <= QUICK_BYTES && size <= b->max_message_bytes && data != NULL &&
+           heard(&channel->ring) && ring_publish_quick(&channel->ring, data, size);
+}
+
 int bcast_publish_to(struct bcast_channel *channel, const void *data, size_t size)
 {
+    if (channel != NULL && publish_quick(channel->b, channel->channel, data, size))
+        return BCAST_OK;
     if (channel == NULL)
         return error_set(BCAST_ERR_INVALID, "bcast_publish_to wants a channel from bcast_channel");
     return publish_plain(channel->b, NULL, channel->channel, data, size);

@@ -11,12 +11,22 @@
 
 #define PAUSES 50        /* looks before yielding the processor */
 #define YIELDS 100       /* and yields before sleeping */
+#define CHASES 32        /* times that a reader catches up with the publisher before it stands back */
+#define APART 200        /* ... for so many pauses: a few microseconds */
+#define FAR_BEHIND 256   /* messages read between two times: it cannot have been near all the while */
+#define CROWDED (-96)    /* where the count of times goes on from then */
 #define STALLED 2000     /* looks at a record whose publisher seems to be stopped, before looking once a millisecond */
 #define STREAK 64        /* looks at one channel that found something before the others have their turn */
 #define TRIM_NS 250000000 /* this long without a message, and a channel's memory is given back */
 
 /* What one look at a subscription has found. Statuses of enum bcast_status, and: */
 enum { FOUND = BCAST_OK, NOTHING = 100, SOON = 101 /* a publisher, or another reader, is in the middle of something */ };
+
+#if defined(__GNUC__)
+#define NOINLINE __attribute__((noinline))
+#else
+#define NOINLINE
+#endif
 
 struct batch {
     struct bcast_event *events;
@@ -66,7 +76,7 @@ static void fill_gap(struct bcast_event *event, const struct channel *channel, c
 /* Does the event still hold a plain message of this hold, so that its channel and the rest need not be written again? */
 static inline bool is_plain(const struct bcast_event *event, const struct hold *hold)
 {
-    return event->hold == (uintptr_t)hold && event->kind == BCAST_MESSAGE && event->extra == NULL;
+    return event->hold == ((uintptr_t)hold | HOLD_PLAIN);
 }
 
 static inline void refill_plain(struct bcast_event *event, const unsigned char *record, uint64_t header,
@@ -77,10 +87,10 @@ static inline void refill_plain(struct bcast_event *event, const unsigned char *
     event->sequence = sequence;
 }
 
-/* Neither a gap nor anything with an extra block. */
+/* Committed, and neither a gap nor anything with an extra block. */
 static inline bool plain_record(uint64_t header)
 {
-    return ((header & ~RECORD_COMMITTED) >> 32) == 0;
+    return header >> 32 == RECORD_COMMITTED >> 32;
 }
 
 /* Counts are written by the reading thread, or by several if the subscription is shared; anybody may read them. */
@@ -113,7 +123,7 @@ static void gap_record_event(struct bcast_sub *sub, struct source *source, struc
 /* ------------------------------------------------------------------------------------------- reading one source -- */
 
 /* A record that is not a plain one, or goes into an event that did not hold one. Returns 1 if it is a message. */
-static __attribute__((noinline)) uint64_t take_other(struct bcast_sub *sub, struct source *source,
+static NOINLINE uint64_t take_other(struct bcast_sub *sub, struct source *source,
                                                      struct bcast_event *event, const unsigned char *record,
                                                      uint64_t header, uint64_t sequence)
 {
@@ -122,45 +132,72 @@ static __attribute__((noinline)) uint64_t take_other(struct bcast_sub *sub, stru
         gap_record_event(sub, source, event, record, sequence);
         return 0;
     }
-    if (event->hold != (uintptr_t)hold) { /* if it borrowed from here before, it simply goes on doing so */
-        event_release(event);
-        event->hold = (uintptr_t)hold | HOLD_EXCLUSIVE;
-        hold->events++;
-    }
+    hold->events++; /* before the event's old one goes, which may be of this very hold */
+    event_release(event);
+    /* Whoever finds a plain event in its hand need not ask whether the segment is a dedicated one. */
+    event->hold = (uintptr_t)hold | (plain_record(header) && !hold->segment->dedicated ? HOLD_PLAIN : HOLD_OTHER);
     fill_message(event, source->channel, record, header, sequence);
     return 1;
 }
 
+/* A run of records in one segment, and the events they go into. */
+struct run {
+    unsigned char *record;
+    const unsigned char *end; /* NULL: an empty header ends it */
+    struct bcast_event *event, *last;
+    uint64_t sequence;
+};
+
+static inline uint64_t run_header(const struct run *run)
+{
+    /* acquire: pairs with the publisher's commit */
+    return atomic_load_explicit((_Atomic uint64_t *)(void *)run->record, memory_order_acquire);
+}
+
+/* As long as plain messages go into events that held one before. Nothing is called here, so that all of it stays in
+ * registers; this loop is what bcast_next_batch costs. Messages of one size follow each other more often than not: then
+ * the processor, which predicts that branch, need not wait for a header to arrive before it fetches the next. */
+static inline struct run take_plain(struct run run, const struct hold *hold)
+{
+    uint64_t header, last = UINT64_MAX, stride = 0; /* no header is that */
+    for (; run.event != run.last && is_plain(run.event, hold); run.event++, run.sequence++, run.record += stride) {
+        header = run_header(&run);
+        if (header != last) {
+            if (!plain_record(header))
+                break;
+            last = header;
+            stride = record_bytes(record_size(header), 0);
+        }
+        refill_plain(run.event, run.record, last, run.sequence);
+    }
+    return run;
+}
+
 /* Hands out what is committed at an exclusive cursor, up to the end of its segment. */
-static inline size_t take_exclusive(struct bcast_sub *sub, struct source *source, struct batch *batch)
+static size_t take_exclusive(struct bcast_sub *sub, struct source *source, struct batch *batch)
 {
     struct cursor *cursor = &source->cursor;
-    const struct hold *hold = cursor->hold;
-    unsigned char *record = cursor->data + cursor->offset;
-    const unsigned char *end = cursor->end != SEGMENT_OPEN ? cursor->data + cursor->end : NULL;
-    uint64_t sequence = cursor_sequence(cursor), messages = 0, header;
-    size_t n = 0;
-    for (; n < batch->max && record != end; n++, sequence++) {
-        header = atomic_load_explicit((_Atomic uint64_t *)(void *)record, memory_order_acquire);
-        if (header == 0)
+    struct run run = {cursor->data + cursor->offset, cursor->end != SEGMENT_OPEN ? cursor->data + cursor->end : NULL,
+                      batch->events, batch->events + batch->max, cursor_sequence(cursor)};
+    uint64_t others = 0, header;
+    for (;;) {
+        run = take_plain(run, cursor->hold);
+        if (run.event == run.last || run.record == run.end || (header = run_header(&run)) == 0)
             break;
-        struct bcast_event *event = &batch->events[n];
-        if (plain_record(header) && is_plain(event, hold)) {
-            refill_plain(event, record, header, sequence);
-            messages++;
-        } else {
-            messages += take_other(sub, source, event, record, header, sequence);
-        }
-        record += record_bytes(record_size(header), record_extra_size(header));
+        others += 1 - take_other(sub, source, run.event, run.record, header, run.sequence);
+        run.record += record_bytes(record_size(header), record_extra_size(header));
+        run.event++;
+        run.sequence++;
     }
-    if (n == 0)
+    size_t count = (size_t)(run.event - batch->events);
+    if (count == 0)
         return 0;
-    cursor->offset = (uint64_t)(record - cursor->data);
-    cursor_set_sequence(cursor, sequence);
-    count_up(sub, &sub->received, messages);
-    if (record == end)
+    cursor->offset = (uint64_t)(run.record - cursor->data);
+    cursor_set_sequence(cursor, run.sequence);
+    count_up(sub, &sub->received, count - others);
+    if (run.record == run.end)
         cursor_leave_dedicated(cursor);
-    return n;
+    return count;
 }
 
 static size_t take_claimed(struct bcast_sub *sub, struct source *source, const struct claim *claim,
@@ -203,12 +240,6 @@ static int take_gap(struct bcast_sub *sub, struct source *source, const struct c
     return FOUND;
 }
 
-static inline void remember_reader(struct source *source)
-{
-    if (source->cursor.policy == CURSOR_BLOCK)
-        cursor_read_by(&source->cursor, thread_id());
-}
-
 /* One look at one channel. */
 static int read_source(struct bcast_sub *sub, struct source *source, struct batch *batch)
 {
@@ -220,7 +251,7 @@ static int read_source(struct bcast_sub *sub, struct source *source, struct batc
         if (result == CURSOR_RECORD)
             batch->count = take_claimed(sub, source, &claim, batch);
     } else {
-        remember_reader(source);
+        cursor_read_by(&source->cursor, thread_id());
         result = cursor_look(&source->cursor, &gap);
         if (result == CURSOR_RECORD)
             batch->count = take_exclusive(sub, source, batch);
@@ -384,6 +415,37 @@ static int look(struct bcast_sub *sub, struct batch *batch)
 
 /* ------------------------------------------------------------------------------------------------------- waiting -- */
 
+/* A reader that is faster than the publisher reads each message while the next is written right beside it, and their
+ * processors take the same cache lines away from each other with every message. So a reader that has caught up CHASES
+ * times, without ever waiting for long or falling behind, stands back for a moment before it looks again: then there is
+ * more to read at once, and both get on faster. Who has been far behind probably shares its processor with others, who
+ * have better use for that moment. Only of exclusive subscriptions of one channel; relaxed: hints. */
+static inline void set_chase(struct bcast_sub *sub, int chase)
+{
+    atomic_store_explicit(&sub->chase, (int8_t)chase, memory_order_relaxed);
+}
+
+static inline void caught_up(struct bcast_sub *sub, const struct source *source)
+{
+    uint64_t sequence = cursor_sequence(&source->cursor);
+    uint64_t before = atomic_load_explicit(&sub->caught_at, memory_order_relaxed);
+    int chase = atomic_load_explicit(&sub->chase, memory_order_relaxed);
+    atomic_store_explicit(&sub->caught_at, sequence, memory_order_relaxed);
+    if (sequence - before > FAR_BEHIND)
+        set_chase(sub, CROWDED);
+    else if (chase < CHASES)
+        set_chase(sub, chase + 1);
+}
+
+static inline void stand_back(struct bcast_sub *sub, int timeout_ms)
+{
+    if (atomic_load_explicit(&sub->chase, memory_order_relaxed) != CHASES || timeout_ms == 0 ||
+        timeout_ms == BCAST_NOWAIT)
+        return;
+    for (int i = 0; i < APART; i++)
+        ck_pr_stall();
+}
+
 struct waiting {
     int timeout_ms;
     int64_t deadline_ns; /* 0: not known yet */
@@ -445,6 +507,7 @@ static int wait_more(struct bcast_sub *sub, struct waiting *waiting, int found)
         ck_pr_stall();
         return BCAST_OK;
     }
+    set_chase(sub, 0);
     if (waiting->deadline_ns == 0)
         waiting->deadline_ns = clock_deadline(waiting->timeout_ms);
     if (waiting->looks < PAUSES + YIELDS) {
@@ -554,20 +617,24 @@ static inline struct source *quick_source(struct bcast_sub *sub)
     struct source *source = atomic_load_explicit(&sub->quick, memory_order_relaxed);
     if (source == NULL || !os_guard_raised(&sub->b->guard))
         return NULL;
-    remember_reader(source);
+    cursor_read_by(&source->cursor, thread_id());
     return source;
 }
 
-/* A plain message into an event that held one before. */
-static inline bool take_one(struct bcast_sub *sub, struct source *source, struct bcast_event *event)
+/* A plain message into an event that held one before: what bcast_next costs. It only looks whether somebody is inside,
+ * since it stays for no longer than the next thread would need to see it there. */
+static inline bool take_one(struct bcast_sub *sub, struct bcast_event *event)
 {
+    struct source *source = quick_source(sub);
+    if (source == NULL || atomic_load_explicit(&sub->inside, memory_order_relaxed) != 0)
+        return false;
     struct cursor *cursor = &source->cursor;
     uint64_t header;
-    if (!is_plain(event, cursor->hold) || cursor->offset == cursor->end || (header = cursor_header(cursor)) == 0 ||
-        !plain_record(header))
+    if (!is_plain(event, cursor->hold) || !plain_record(header = cursor_header(cursor)))
         return false;
     refill_plain(event, cursor->data + cursor->offset, header, cursor_sequence(cursor));
-    cursor_skip(cursor, header);
+    cursor->offset += record_bytes(record_size(header), 0);
+    cursor_set_sequence(cursor, cursor_sequence(cursor) + 1);
     atomic_store_explicit(&sub->received, atomic_load_explicit(&sub->received, memory_order_relaxed) + 1,
                           memory_order_relaxed);
     return true;
@@ -583,7 +650,8 @@ static int next_events(struct bcast_sub *sub, struct batch *batch, int timeout_m
     return status;
 }
 
-int bcast_next(struct bcast_sub *sub, struct bcast_event *event, int timeout_ms)
+/* Kept out of bcast_next, which so needs no stack of its own. */
+static NOINLINE int next_any(struct bcast_sub *sub, struct bcast_event *event, int timeout_ms)
 {
     if (sub == NULL || event == NULL || timeout_ms < BCAST_NOWAIT)
         return error_set(BCAST_ERR_INVALID, "bcast_next wants a subscription, an event, and a time-out in milliseconds, "
@@ -593,12 +661,24 @@ int bcast_next(struct bcast_sub *sub, struct bcast_event *event, int timeout_ms)
     if (!enter(sub))
         return busy();
     struct source *quick = quick_source(sub);
-    if (quick == NULL || (!take_one(sub, quick, event) && take_exclusive(sub, quick, &batch) == 0))
+    if (quick != NULL) {
+        stand_back(sub, timeout_ms);
+        batch.count = take_exclusive(sub, quick, &batch);
+        caught_up(sub, quick);
+    }
+    if (batch.count == 0)
         status = next_events(sub, &batch, timeout_ms);
     if (status != BCAST_OK)
         event_clear(event);
     leave(sub);
     return status;
+}
+
+int bcast_next(struct bcast_sub *sub, struct bcast_event *event, int timeout_ms)
+{
+    if (sub != NULL && event != NULL && timeout_ms >= BCAST_NOWAIT && take_one(sub, event))
+        return BCAST_OK;
+    return next_any(sub, event, timeout_ms);
 }
 
 int bcast_next_batch(struct bcast_sub *sub, struct bcast_event *events, size_t max, size_t *count, int timeout_ms)
@@ -612,8 +692,12 @@ int bcast_next_batch(struct bcast_sub *sub, struct bcast_event *events, size_t m
     if (!enter(sub))
         return busy();
     struct source *quick = quick_source(sub);
-    if (quick != NULL)
+    if (quick != NULL) {
+        stand_back(sub, timeout_ms);
         batch.count = take_exclusive(sub, quick, &batch);
+        if (batch.count < max)
+            caught_up(sub, quick);
+    }
     if (batch.count == 0)
         status = next_events(sub, &batch, timeout_ms);
     for (size_t i = batch.count; i < max; i++)

@@ -200,7 +200,7 @@ static struct room room_of(struct ring *ring)
         struct segment *at = atomic_load(&c->at); /* seq_cst: pairs with cursor_move, see wait_for_room */
         if (has_records_behind(at, current, tail) && ring_over(tail, at, c->limits)) {
             room.full = true;
-            room.deadlock |= atomic_load_explicit(&c->reader, memory_order_relaxed) == thread_id();
+            room.deadlock |= cursor_is_of(c, thread_id());
         }
     }
     return room;
@@ -479,36 +479,63 @@ static enum ring_result publish_dedicated(struct ring *ring, const struct record
     return RING_OK;
 }
 
+struct place { /* where a record may go */
+    uint64_t word;
+    struct segment *segment;
+};
+
+static inline bool has_room(struct ring *ring, uint64_t need, struct place *place)
+{
+    /* acquire: pairs with link_next, so that `current` is at least the segment this word speaks of */
+    place->word = atomic_load_explicit(&ring->word, memory_order_acquire);
+    place->segment = atomic_load_explicit(&ring->current, memory_order_acquire); /* it may be newer than the word */
+    return !(place->word & WORD_SEALED) && fits(place->segment, place->word, need);
+}
+
+/* False: another publisher was faster. On true the segment's memory stays until the header is set: its keeper would
+ * find it empty. */
+static inline bool reserve(struct ring *ring, uint64_t need, const struct place *place)
+{
+    uint64_t word = place->word;
+    /* acquire: the segment's set-up, and the waiters that were armed before WAIT was set (waiter_ring_list).
+     * release: keeps those of others in between in the chain of exchanges. */
+    return atomic_compare_exchange_strong_explicit(&ring->word, &word, word_advance(word, need), memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+
+bool ring_publish_quick(struct ring *ring, const void *data, size_t size)
+{
+    uint64_t need = record_bytes(size, 0);
+    struct place place;
+    if (!has_room(ring, need, &place) || !reserve(ring, need, &place))
+        return false;
+    _Atomic uint64_t *header = segment_header(place.segment, word_offset(place.word));
+    memcpy((unsigned char *)header + RECORD_HEADER, data, size);
+    /* release: pairs with the acquire of every reader of a header */
+    atomic_store_explicit(header, record_header(size, 0), memory_order_release);
+    if (place.word & WORD_WAIT)
+        waiter_ring_list(&ring->armed);
+    return true;
+}
+
 enum ring_result ring_publish(struct ring *ring, const struct record *record, int64_t deadline_ns,
                               const struct os_guard *guard)
 {
     uint64_t need = record_bytes(record->size, record->extra_size);
     if (need > SEGMENT_BYTES)
         return publish_dedicated(ring, record, need, deadline_ns, guard);
-    int looks = 0;
-    /* acquire: pairs with link_next, so that `current` is at least the segment this word speaks of */
-    uint64_t word = atomic_load_explicit(&ring->word, memory_order_acquire);
-    struct segment *segment;
-    for (;;) {
-        segment = atomic_load_explicit(&ring->current, memory_order_acquire); /* it may be newer than the word */
-        if (!(word & WORD_SEALED) && fits(segment, word, need)) {
-            /* acquire: the segment's set-up, and the waiters that were armed before WAIT was set (waiter_ring_list).
-             * release: keeps those of others in between in the chain of exchanges. */
-            if (atomic_compare_exchange_weak_explicit(&ring->word, &word, word_advance(word, need),
-                                                      memory_order_acq_rel, memory_order_acquire))
-                break;
+    struct place place;
+    for (int looks = 0; !has_room(ring, need, &place) || !reserve(ring, need, &place);) {
+        if (has_room(ring, need, &place))
             continue;
-        }
         enum ring_result result = make_room(ring, need, deadline_ns, guard, &looks);
         if (result != RING_OK)
             return result;
-        word = atomic_load_explicit(&ring->word, memory_order_acquire);
     }
-    /* From here until the commit the segment's memory cannot be used again: its keeper would find our header empty. */
-    _Atomic uint64_t *header = segment_header(segment, word_offset(word));
+    _Atomic uint64_t *header = segment_header(place.segment, word_offset(place.word));
     fill((unsigned char *)header + RECORD_HEADER, record);
     commit(header, record);
-    if (word & WORD_WAIT)
+    if (place.word & WORD_WAIT)
         waiter_ring_list(&ring->armed);
     return RING_OK;
 }

@@ -81,6 +81,10 @@ struct record {
 enum ring_result ring_publish(struct ring *ring, const struct record *record, int64_t deadline_ns,
                               const struct os_guard *guard);
 
+/* The same for bare data, if there is room in the current segment and nobody else publishes at this moment; otherwise
+ * false, and nothing has happened. */
+bool ring_publish_quick(struct ring *ring, const void *data, size_t size);
+
 /* For a publisher that cannot wait inside: its bell is rung whenever there may be room again. NULL: no longer; once that
  * has returned, nobody is about to ring it. One bell at a time. */
 void ring_notify_space(struct ring *ring, struct bell *bell);

@@ -33,6 +33,8 @@ struct bcast_sub {
     _Atomic(struct source *) quick;  /* the only source, as long as there is nothing else to look at */
     struct source *ready, **ready_end;
     struct holds holds;
+    _Atomic uint64_t caught_at; /* sequence when it last had read everything */
+    _Atomic int8_t chase; /* how often, of late, without having been far behind; negative: that was not long ago */
     bool shared;
     _Atomic bool alone;        /* it has one channel, and never had another */
     _Atomic uint8_t streak;    /* looks that found something in `active` since it became that */
@@ -52,8 +54,9 @@ void sub_attend(struct bcast_sub *sub, uint32_t reasons);
 /* Frees removed sources that nothing refers to any more. By a reader that has the turn and is alone inside. */
 void sub_forget_removed(struct bcast_sub *sub);
 
-/* What `event->hold` is: one of these, told apart by its lowest bits. */
-enum { HOLD_EXCLUSIVE = 0, HOLD_SEGMENT = 1, HOLD_KEPT = 2, HOLD_MASK = 3 };
+/* What `event->hold` is, told apart by its lowest bits: a struct hold, for a message that is nothing but its data and
+ * shares its segment (PLAIN), or for any other; a struct segment; a struct kept (event.c). */
+enum { HOLD_PLAIN = 0, HOLD_OTHER = 1, HOLD_SEGMENT = 2, HOLD_KEPT = 3, HOLD_MASK = 3 };
 
 void event_release(struct bcast_event *event); /* ends the borrow; leaves the fields as they are */
 void event_clear(struct bcast_event *event);

@@ -3,6 +3,8 @@
 
 #include <signal.h>
 
+_Thread_local char thread_self;
+
 int thread_start_blocked(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument)
 {
     sigset_t all, before;
