@@ -104,7 +104,7 @@ static void *read_all(void *argument)
             unsigned char *record = ring.bytes + (at & (ring.capacity - 1));
             uint64_t size;
             memcpy(&size, record, 8);
-            payload_check(&me->check, record + 8, size, ring.size, false);
+            payload_check(&me->check, record + 8, size, ring.size, false, false);
             at += padded(size);
             count++;
             if (at - told > ring.capacity / 8)
@@ -150,7 +150,7 @@ static void publish_all(void)
     for (long i = 0; i < ring.messages; i++) {
         if (tail + step - gate > ring.capacity)
             wait_for_space(tail + step, &gate);
-        payload_fill(data, ring.size, payload_mark(0, (uint64_t)i), 0);
+        payload_fill(data, ring.size, payload_mark(0, (uint64_t)i), 0, false);
         unsigned char *record = ring.bytes + (tail & (ring.capacity - 1));
         uint64_t size = ring.size;
         memcpy(record, &size, 8);
@@ -198,7 +198,7 @@ static void *append_all(void *argument)
     uint64_t step = padded(ring.size);
     unsigned char *data = calloc(1, ring.size);
     for (long i = 0; i < ring.messages; i++) {
-        payload_fill(data, ring.size, payload_mark(me, (uint64_t)i), 0);
+        payload_fill(data, ring.size, payload_mark(me, (uint64_t)i), 0, false);
         uint64_t at = atomic_load_explicit(&ring.tail, memory_order_relaxed);
         while (!atomic_compare_exchange_weak_explicit(&ring.tail, &at, at + step, memory_order_acq_rel,
                                                       memory_order_relaxed))

@@ -21,11 +21,12 @@ static inline uint64_t payload_word(uint64_t mark, size_t i)
     return mark * UINT64_C(0x9e3779b97f4a7c15) + i;
 }
 
-static inline void payload_fill(unsigned char *data, size_t size, uint64_t mark, uint64_t time_ns)
+/* `brief`: only the first 16 bytes. */
+static inline void payload_fill(unsigned char *data, size_t size, uint64_t mark, uint64_t time_ns, bool brief)
 {
     memcpy(data, &mark, 8);
     memcpy(data + 8, &time_ns, 8);
-    for (size_t i = 16; i + 8 <= size; i += 8) {
+    for (size_t i = 16; i + 8 <= size && !brief; i += 8) {
         uint64_t word = payload_word(mark, i);
         memcpy(data + i, &word, 8);
     }
@@ -37,18 +38,25 @@ struct payload_reader {
     uint64_t wrong; /* torn, out of order, or missing where nothing may be */
 };
 
-/* `expected` bytes it should have; `gaps` allows numbers to be missing. Returns the time stamp, 0 for most messages. */
+/* Is it the number that comes next of its publisher? `gaps` allows numbers to be missing. 0: yes. */
+static inline uint64_t payload_order(struct payload_reader *reader, uint64_t mark, bool gaps)
+{
+    uint64_t *next = &reader->next[mark >> 56 & (PAYLOAD_PUBLISHERS - 1)];
+    uint64_t number = mark & ((UINT64_C(1) << 56) - 1);
+    uint64_t wrong = gaps ? (uint64_t)(number < *next) : number ^ *next;
+    *next = number + 1;
+    return wrong;
+}
+
+/* Order, size (`expected`), and every byte unless it is `brief`. Returns the time stamp, 0 for most messages. */
 static inline uint64_t payload_check(struct payload_reader *reader, const unsigned char *data, size_t size,
-                                     size_t expected, bool gaps)
+                                     size_t expected, bool gaps, bool brief)
 {
     uint64_t mark, time_ns, wrong = size ^ expected;
     memcpy(&mark, data, 8);
     memcpy(&time_ns, data + 8, 8);
-    uint64_t *next = &reader->next[mark >> 56 & (PAYLOAD_PUBLISHERS - 1)];
-    uint64_t number = mark & ((UINT64_C(1) << 56) - 1);
-    wrong |= gaps ? (uint64_t)(number < *next) : number ^ *next;
-    *next = number + 1;
-    for (size_t i = 16; i + 8 <= size; i += 8) {
+    wrong |= payload_order(reader, mark, gaps);
+    for (size_t i = 16; i + 8 <= size && !brief; i += 8) {
         uint64_t word;
         memcpy(&word, data + i, 8);
         wrong |= word ^ payload_word(mark, i);

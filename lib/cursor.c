@@ -25,7 +25,7 @@ static struct hold *hold_get(struct holds *holds, struct segment *segment)
     }
     hold->segment = segment;
     hold->events = 0;
-    hold->current = true;
+    hold->state = HOLD_CURRENT;
     return hold;
 }
 
@@ -35,36 +35,53 @@ static void hold_put(struct hold *hold)
     hold->segment = NULL;
 }
 
-void hold_release(struct hold *hold)
+static struct holds *orphan_released(struct hold *hold)
 {
-    if (--hold->events == 0 && !hold->current)
+    struct holds *of = hold->of;
+    hold_put(hold);
+    if (hold != &of->first)
+        memory_put(hold);
+    return --of->orphans == 0 ? of : NULL;
+}
+
+struct holds *hold_release(struct hold *hold)
+{
+    if (--hold->events != 0 || hold->state == HOLD_CURRENT)
+        return NULL;
+    if (hold->state == HOLD_ORPHAN)
+        return orphan_released(hold);
+    hold_put(hold);
+    return NULL;
+}
+
+static void leave_hold(struct hold *hold)
+{
+    hold->state = HOLD_LEFT;
+    if (hold->events == 0)
         hold_put(hold);
 }
 
-void holds_free(struct holds *holds)
+/* True if an event is still out of it. */
+static bool make_orphan(struct holds *holds, struct hold *hold)
 {
-    if (holds->first.segment != NULL)
-        hold_put(&holds->first);
+    if (hold->segment == NULL)
+        return false;
+    hold->state = HOLD_ORPHAN;
+    hold->of = holds;
+    holds->orphans++;
+    return true;
+}
+
+bool holds_end(struct holds *holds)
+{
+    make_orphan(holds, &holds->first);
     while (holds->more != NULL) {
         struct hold *hold = holds->more;
         holds->more = hold->next;
-        if (hold->segment != NULL)
-            hold_put(hold);
-        memory_put(hold);
+        if (!make_orphan(holds, hold))
+            memory_put(hold);
     }
-}
-
-static bool borrowed(const struct hold *hold, const struct ring *ring)
-{
-    return hold->segment != NULL && hold->events != 0 && hold->segment->ring == ring;
-}
-
-bool holds_borrowed(const struct holds *holds, const struct ring *ring)
-{
-    bool any = borrowed(&holds->first, ring);
-    for (const struct hold *h = holds->more; h != NULL && !any; h = h->next)
-        any = borrowed(h, ring);
-    return any;
+    return holds->orphans == 0;
 }
 
 /* ------------------------------------------------------------------------------------------------------- moving -- */
@@ -145,7 +162,7 @@ static bool step(struct cursor *cursor, struct segment *segment)
         segment_unpin(segment);
         return false;
     }
-    hold->current = false;
+    hold->state = HOLD_LEFT;
     cursor->hold = fresh;
     cursor_move(cursor, segment);
     return true;
@@ -382,13 +399,10 @@ void cursor_detach(struct cursor *cursor)
 
 void cursor_close(struct cursor *cursor)
 {
-    if (cursor->hold == NULL) {
+    if (cursor->hold == NULL)
         segment_unpin(cursor->segment);
-    } else {
-        cursor->hold->current = false;
-        if (cursor->hold->events == 0)
-            hold_put(cursor->hold);
-    }
+    else
+        leave_hold(cursor->hold);
 }
 
 bool cursor_mark_waiting(struct cursor *cursor)

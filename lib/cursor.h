@@ -11,16 +11,26 @@ enum cursor_policy { CURSOR_DROP, CURSOR_BLOCK, CURSOR_DISCONNECT };
 
 /* What keeps a segment's data in place for an exclusive reader: one pin, however many events were handed out of it.
  * Used by the reading thread only. */
+enum hold_state {
+    HOLD_LEFT,    /* its cursor has gone on: free once its events are released */
+    HOLD_CURRENT, /* a cursor stands in it */
+    HOLD_ORPHAN   /* its subscription has ended, but an event is still out */
+};
+
 struct hold {
     struct segment *segment; /* pinned; NULL: free */
-    struct hold *next;       /* of its subscription's, in use or not */
-    uint32_t events;         /* handed out and not released */
-    bool current;            /* a cursor stands in it */
+    union {
+        struct hold *next; /* of its subscription's, in use or not */
+        struct holds *of;  /* of an orphan */
+    };
+    uint32_t events; /* handed out and not released */
+    uint8_t state;   /* enum hold_state */
 };
 
 struct holds { /* of one subscription; few: one for each cursor, and for each old segment with events still out */
     struct hold *more;
     struct hold first;
+    uint32_t orphans; /* when it has ended */
 };
 
 struct cursor {
@@ -99,9 +109,10 @@ static inline void cursor_skip(struct cursor *cursor, uint64_t header)
         cursor_leave_dedicated(cursor); /* so that its memory goes with its event */
 }
 
-void hold_release(struct hold *hold); /* one event less */
-void holds_free(struct holds *holds); /* ends every borrow */
-bool holds_borrowed(const struct holds *holds, const struct ring *ring); /* is an event of this ring still out? */
+/* One event less. Returns its `holds` if they had ended and this was the last event of all; else NULL. */
+struct holds *hold_release(struct hold *hold);
+/* No cursor will use them again. False: events are still out, and `holds` must stay until hold_release returns it. */
+bool holds_end(struct holds *holds);
 
 /* Shared. Claims up to `max` records. On CURSOR_RECORD the segment is pinned once for each of them. */
 enum cursor_result cursor_claim(struct cursor *cursor, size_t max, struct claim *claim, struct cursor_gap *gap);

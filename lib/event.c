@@ -19,6 +19,14 @@ static void release_kept(struct kept *kept)
     memory_put(kept);
 }
 
+/* The subscription that an event came from may have ended: the last of its events takes what is left of it along. */
+static void release_borrowed(struct hold *hold)
+{
+    struct holds *ended = hold_release(hold);
+    if (ended != NULL)
+        bell_unref(&sub_of_holds(ended)->bell);
+}
+
 void event_release(struct bcast_event *event)
 {
     uintptr_t hold = event->hold;
@@ -28,7 +36,7 @@ void event_release(struct bcast_event *event)
         return;
     switch (hold & HOLD_MASK) {
     case HOLD_PLAIN:
-    case HOLD_OTHER: hold_release(what); break;
+    case HOLD_OTHER: release_borrowed(what); break;
     case HOLD_SEGMENT: segment_unpin(what); break;
     case HOLD_KEPT: release_kept(what); break;
     }

@@ -17,7 +17,7 @@ struct head {
 
 bool outbound_init(struct outbound *outbound, struct bell *bell, struct ring_limits limits)
 {
-    ring_init(&outbound->ring, &outbound->pool, 0, 0);
+    ring_init(&outbound->ring, &outbound->pool, NULL, 0, 0);
     outbound->cursor.policy = CURSOR_BLOCK;
     outbound->cursor.limits = limits;
     outbound->cursor.holds = &outbound->holds;
@@ -29,7 +29,7 @@ void outbound_fini(struct outbound *outbound)
 {
     cursor_detach(&outbound->cursor);
     cursor_close(&outbound->cursor);
-    holds_free(&outbound->holds);
+    holds_end(&outbound->holds);
     ring_fini(&outbound->ring);
     pool_fini(&outbound->pool);
 }

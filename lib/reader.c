@@ -1,6 +1,6 @@
 /* Reading a subscription: bcast_next, bcast_next_batch, bcast_fd. docs/architecture.md says how waiting works. */
 #define _POSIX_C_SOURCE 200809L
-#include "subscription.h"
+#include "turn.h"
 
 #include <ck_pr.h>
 #include <sched.h>
@@ -17,10 +17,6 @@
 #define CROWDED (-96)    /* where the count of times goes on from then */
 #define STALLED 2000     /* looks at a record whose publisher seems to be stopped, before looking once a millisecond */
 #define STREAK 64        /* looks at one channel that found something before the others have their turn */
-#define TRIM_NS 250000000 /* this long without a message, and a channel's memory is given back */
-
-/* What one look at a subscription has found. Statuses of enum bcast_status, and: */
-enum { FOUND = BCAST_OK, NOTHING = 100, SOON = 101 /* a publisher, or another reader, is in the middle of something */ };
 
 #if defined(__GNUC__)
 #define NOINLINE __attribute__((noinline))
@@ -265,75 +261,9 @@ static int read_source(struct bcast_sub *sub, struct source *source, struct batc
     }
 }
 
-/* -------------------------------------------------------------------------------------------- choosing a source -- */
+/* ------------------------------------------------------------------------------------------------------- looking -- */
 
-static bool turn_try(struct bcast_sub *sub)
-{
-    /* acquire: the queue as the last thread left it; an exclusive subscription has only one thread anyway */
-    return !sub->shared || atomic_exchange_explicit(&sub->turn, 1, memory_order_acquire) == 0;
-}
-
-static void turn_leave(struct bcast_sub *sub)
-{
-    if (sub->shared)
-        atomic_store_explicit(&sub->turn, 0, memory_order_release);
-}
-
-static void enqueue(struct bcast_sub *sub, struct source *source)
-{
-    if (source->queued)
-        return;
-    source->queued = true;
-    source->next_ready = NULL;
-    *sub->ready_end = source;
-    sub->ready_end = &source->next_ready;
-}
-
-static struct source *dequeue(struct bcast_sub *sub)
-{
-    struct source *source = sub->ready;
-    if (source == NULL)
-        return NULL;
-    source->queued = false;
-    sub->ready = source->next_ready;
-    if (sub->ready == NULL)
-        sub->ready_end = &sub->ready;
-    return source;
-}
-
-static struct source *source_of(struct waiter *waiter)
-{
-    return (struct source *)(void *)((unsigned char *)waiter - offsetof(struct source, cursor.waiter));
-}
-
-static void enqueue_rung(struct bcast_sub *sub)
-{
-    struct waiter *oldest = NULL;
-    for (struct waiter *w = bell_take_rung(&sub->bell), *next; w != NULL; w = next) {
-        next = w->rung_next; /* newest first: turn it around */
-        w->rung_next = oldest;
-        oldest = w;
-    }
-    for (; oldest != NULL; oldest = oldest->rung_next)
-        enqueue(sub, source_of(oldest));
-}
-
-/* With the turn. The next channel that may have something; NULL: none. */
-static struct source *next_source(struct bcast_sub *sub)
-{
-    struct source *source;
-    enqueue_rung(sub);
-    while ((source = dequeue(sub)) != NULL)
-        if (!atomic_load_explicit(&source->removed, memory_order_acquire))
-            return source;
-    return NULL;
-}
-
-/* Both are hints between the workers of a shared subscription, and one thread's in an exclusive one: relaxed. */
-static inline bool is_alone(struct bcast_sub *sub)
-{
-    return atomic_load_explicit(&sub->alone, memory_order_relaxed);
-}
+/* A hint between the workers of a shared subscription, one thread's in an exclusive one: relaxed. */
 static inline uint32_t streak(struct bcast_sub *sub)
 {
     return atomic_load_explicit(&sub->streak, memory_order_relaxed);
@@ -343,71 +273,21 @@ static inline void set_streak(struct bcast_sub *sub, uint32_t streak)
     atomic_store_explicit(&sub->streak, (uint8_t)(streak < STREAK ? streak : STREAK), memory_order_relaxed);
 }
 
-/* With the turn: `source` was empty. Arms it, so that it comes back when it is not. False: something is on its way. */
-static bool put_to_rest(struct source *source)
-{
-    waiter_arm(&source->cursor.waiter, &source->cursor.ring->armed);
-    return cursor_mark_waiting(&source->cursor);
-}
-
-/* Makes another channel the active one. NOTHING: there is none. */
-static int switch_source(struct bcast_sub *sub, struct source *from, bool empty, struct source **soon)
-{
-    if (!turn_try(sub))
-        return SOON;
-    int status = FOUND;
-    if (atomic_load_explicit(&sub->active, memory_order_relaxed) == from) { /* else another worker was faster */
-        if (from != NULL && !atomic_load_explicit(&from->removed, memory_order_relaxed)) {
-            bool rests = empty && put_to_rest(from);
-            if (!rests)
-                enqueue(sub, from);
-            if (empty && !rests && *soon == NULL)
-                *soon = from;
-        }
-        struct source *next = next_source(sub);
-        atomic_store(&sub->active, next); /* seq_cst: pairs with sleep_on_bell */
-        set_streak(sub, 0);
-        if (next == NULL)
-            status = NOTHING;
-        else if (next == *soon)
-            status = SOON; /* all the way round */
-    }
-    turn_leave(sub);
-    return status;
-}
-
-/* Channels came or went. Forgets what was removed. */
-static void change_sources(struct bcast_sub *sub)
-{
-    if (!turn_try(sub))
-        return; /* the attention stays; another worker, or the next call, does it */
-    atomic_fetch_and(&sub->attention, (uint8_t)~ATTENTION_CHANGED);
-    atomic_store_explicit(&sub->alone, false, memory_order_relaxed); /* and `quick` is NULL since the attention */
-    struct source *active = atomic_load_explicit(&sub->active, memory_order_relaxed);
-    if (active != NULL && atomic_load(&active->removed))
-        atomic_store_explicit(&sub->active, NULL, memory_order_release);
-    if (atomic_load_explicit(&sub->inside, memory_order_acquire) == 1) /* only us: nobody is at a removed one */
-        sub_forget_removed(sub);
-    turn_leave(sub);
-}
-
-/* ------------------------------------------------------------------------------------------------------- looking -- */
-
 /* One look at everything that may have something. */
 static int look(struct bcast_sub *sub, struct batch *batch)
 {
     struct source *soon = NULL;
     for (;;) {
-        struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
+        struct source *source = atomic_load(&sub->active); /* seq_cst: see turn_change */
         int status = NOTHING;
-        bool alone = is_alone(sub), more = source != NULL && (alone || streak(sub) < STREAK);
+        bool alone = sub_is_alone(sub), more = source != NULL && (alone || streak(sub) < STREAK);
         if (more)
             status = read_source(sub, source, batch);
         if (status == FOUND)
             set_streak(sub, streak(sub) + 1);
         if (status != NOTHING || (alone && source != NULL))
             return status;
-        status = switch_source(sub, source, more, &soon);
+        status = turn_switch(sub, source, more, &soon);
         if (status != FOUND)
             return status;
     }
@@ -453,26 +333,18 @@ struct waiting {
     bool trimmed;
 };
 
-static void trim(struct bcast_sub *sub, struct waiting *waiting)
-{
-    struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
-    waiting->trimmed = true;
-    if (is_alone(sub) && source != NULL)
-        ring_trim(&source->channel->ring);
-}
-
 /* Sleeps on the bell, unless there is something to do. */
 static void sleep_on_bell(struct bcast_sub *sub, struct waiting *waiting, int found)
 {
     int64_t until = waiting->deadline_ns;
-    if (is_alone(sub))
+    if (sub_is_alone(sub))
         bell_take_rung(&sub->bell); /* it can only be the one that is active: idle again, it can be armed again */
     uint32_t seen = bell_enter(&sub->bell);
     /* seq_cst, after entering: a worker that made a channel active looks for sleepers after it has read from it */
     struct source *source = atomic_load(&sub->active);
     bool something = atomic_load(&sub->attention) != 0 || bell_has_rung(&sub->bell) ||
-                     (sub->shared && !is_alone(sub) && source != NULL);
-    if (!something && is_alone(sub) && source != NULL && !put_to_rest(source))
+                     (sub->shared && !sub_is_alone(sub) && source != NULL);
+    if (!something && sub_is_alone(sub) && source != NULL && !turn_rest(source))
         found = SOON;
     if (!something && found == SOON) {
         /* Somebody is between two steps and will be done at once, unless stopped: then do not burn its processor. */
@@ -484,12 +356,12 @@ static void sleep_on_bell(struct bcast_sub *sub, struct waiting *waiting, int fo
         int64_t soon = clock_ns() + 1000000;
         until = soon < until ? soon : until;
     } else if (!something && !waiting->trimmed) {
-        int64_t idle = clock_ns() + TRIM_NS;
+        int64_t idle = clock_ns() + TURN_TRIM_NS;
         if (idle < until) {
             bell_sleep(&sub->bell, seen, idle);
             bell_leave(&sub->bell);
             if (clock_ns() >= idle)
-                trim(sub, waiting);
+                waiting->trimmed = turn_trim(sub);
             return;
         }
     }
@@ -524,10 +396,10 @@ static int wait_more(struct bcast_sub *sub, struct waiting *waiting, int found)
 static int look_before_poll(struct bcast_sub *sub, struct batch *batch)
 {
     bell_drain_fd(&sub->bell);
-    if (is_alone(sub))
+    if (sub_is_alone(sub))
         bell_take_rung(&sub->bell);
     struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
-    bool rests = !is_alone(sub) || source == NULL || put_to_rest(source);
+    bool rests = !sub_is_alone(sub) || source == NULL || turn_rest(source);
     int found = look(sub, batch);
     if (found != SOON && rests)
         return found;
@@ -542,9 +414,9 @@ static void pass_on(struct bcast_sub *sub)
     if (!bell_has_sleepers(&sub->bell))
         return;
     struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
-    if (is_alone(sub))
+    if (sub_is_alone(sub))
         bell_take_rung(&sub->bell); /* else its waiter could not be armed */
-    if (!is_alone(sub) || source == NULL || !put_to_rest(source))
+    if (!sub_is_alone(sub) || source == NULL || !turn_rest(source))
         bell_ring_one(&sub->bell);
 }
 
@@ -563,7 +435,7 @@ static int find(struct bcast_sub *sub, struct batch *batch, int timeout_ms)
     for (;;) {
         uint32_t attention = atomic_load_explicit(&sub->attention, memory_order_acquire);
         if (attention & ATTENTION_CHANGED)
-            change_sources(sub);
+            turn_change(sub);
         if ((attention & ~(uint32_t)ATTENTION_CHANGED) || !os_guard_raised(&sub->b->guard))
             return ended(sub, attention);
         int found = look(sub, batch);
@@ -587,7 +459,7 @@ static int find(struct bcast_sub *sub, struct batch *batch, int timeout_ms)
 static inline bool enter(struct bcast_sub *sub)
 {
     if (sub->shared) {
-        atomic_fetch_add_explicit(&sub->inside, 1, memory_order_relaxed);
+        atomic_fetch_add(&sub->inside, 1); /* seq_cst: see turn_change */
         return true;
     }
     if (atomic_load_explicit(&sub->inside, memory_order_relaxed) != 0)

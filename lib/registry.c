@@ -116,12 +116,21 @@ static size_t channel_bytes(size_t name_size)
     return (bytes + MEMORY_LINE - 1) & ~(size_t)(MEMORY_LINE - 1);
 }
 
+/* Nothing of its ring is borrowed any more either. Any thread that releases an event. */
+static void channel_gone(struct ring *ring)
+{
+    struct channel *channel = (struct channel *)(void *)ring; /* a channel begins with its ring */
+    struct registry *registry = channel->registry;
+    slab_put(&registry->slab, channel, channel_bytes(channel->size));
+    registry_unref(registry);
+}
+
 static struct channel *channel_new(struct registry *registry, const char *name, size_t size, uint64_t hash)
 {
     struct channel *channel = slab_get(&registry->slab, channel_bytes(size));
     if (channel == NULL)
         return NULL;
-    ring_init(&channel->ring, &registry->pool, 0, 0);
+    ring_init(&channel->ring, &registry->pool, channel_gone, 0, 0);
     atomic_init(&channel->references, 1);
     channel->size = (uint32_t)size;
     channel->hash = hash;
@@ -180,8 +189,6 @@ void channel_unref(struct channel *channel)
     pthread_mutex_unlock(&registry->mutex);
     atomic_fetch_add_explicit(&registry->retired_messages, ring_tail(&channel->ring).messages, memory_order_relaxed);
     ring_fini(&channel->ring);
-    slab_put(&registry->slab, channel, channel_bytes(channel->size));
-    registry_unref(registry);
 }
 
 void registry_each(struct registry *registry, void (*visit)(struct channel *channel, void *context), void *context)

@@ -74,6 +74,32 @@ static struct ring_limits tail_of(struct ring *ring)
                                 atomic_load_explicit(&current->base_bytes, memory_order_relaxed) + word_offset(word)};
 }
 
+/* Gives everything back, when the ring has ended and nothing of it is pinned. */
+static void ring_free(struct ring *ring)
+{
+    segment_drop_data(&ring->first);
+    while (ring->all != NULL) {
+        struct segment *segment = ring->all;
+        ring->all = segment->next_all;
+        segment_drop_data(segment);
+        memory_put(segment);
+    }
+    if (ring->gone != NULL)
+        ring->gone(ring);
+}
+
+static void drop_use(struct ring *ring)
+{
+    /* release: our use of the ring is over; acquire: so is everybody's, for who frees it */
+    if (atomic_fetch_sub_explicit(&ring->in_use, 1, memory_order_acq_rel) == 1)
+        ring_free(ring);
+}
+
+void ring_segment_opened(struct ring *ring)
+{
+    atomic_fetch_add_explicit(&ring->in_use, 1, memory_order_relaxed); /* the keeper has the ring itself */
+}
+
 void ring_segment_freed(struct ring *ring, struct segment *segment)
 {
     struct segment *top = atomic_load_explicit(&ring->freed, memory_order_relaxed);
@@ -81,6 +107,7 @@ void ring_segment_freed(struct ring *ring, struct segment *segment)
         segment->link = top;
     while (!atomic_compare_exchange_weak_explicit(&ring->freed, &top, segment, memory_order_release,
                                                   memory_order_relaxed));
+    drop_use(ring);
 }
 
 struct pool *ring_pool(struct ring *ring)
@@ -575,10 +602,13 @@ static void set_limits(struct ring *ring)
     ring->segment.bytes = smallest.bytes / 8 < 64 ? 64 : smallest.bytes / 8;
 }
 
-void ring_init(struct ring *ring, struct pool *pool, uint32_t first_number, uint64_t first_sequence)
+void ring_init(struct ring *ring, struct pool *pool, void (*gone)(struct ring *), uint32_t first_number,
+               uint64_t first_sequence)
 {
     memset(ring, 0, sizeof *ring);
     ring->pool = pool;
+    ring->gone = gone;
+    atomic_init(&ring->in_use, 1);
     ring->next_bytes = SEGMENT_MIN;
     ring->first.ring = ring;
     segment_open(&ring->first, first_number, first_sequence, 0);
@@ -591,13 +621,17 @@ void ring_init(struct ring *ring, struct pool *pool, uint32_t first_number, uint
 void ring_fini(struct ring *ring)
 {
     waiter_ring_list(&ring->armed); /* of subscriptions that are gone: drops what keeps their memory */
-    segment_drop_data(&ring->first);
-    while (ring->all != NULL) {
-        struct segment *segment = ring->all;
-        ring->all = segment->next_all;
-        segment_drop_data(segment);
-        memory_put(segment);
+    while (ring->limbo != NULL) { /* nobody publishes any more */
+        struct segment *segment = ring->limbo;
+        ring->limbo = segment->link;
+        segment_unpin(segment);
     }
+    struct segment *next;
+    for (struct segment *s = atomic_load_explicit(&ring->head, memory_order_relaxed); s != NULL; s = next) {
+        next = atomic_load_explicit(&s->next, memory_order_relaxed);
+        segment_retire(s);
+    }
+    drop_use(ring);
 }
 
 void ring_interrupt(struct ring *ring)
@@ -694,12 +728,12 @@ void ring_detach(struct ring *ring, struct cursor *cursor)
     ring_space(ring);
 }
 
-void ring_trim(struct ring *ring)
+bool ring_trim(struct ring *ring)
 {
     if (!keeper_try(ring))
-        return;
-    if (atomic_load_explicit(&current_of(ring)->capacity, memory_order_relaxed) > 4096)
-        roll(ring, 0);
+        return false;
+    bool trim = atomic_load_explicit(&current_of(ring)->capacity, memory_order_relaxed) > 4096 && roll(ring, 0);
     reclaim(ring);
     keeper_leave(ring);
+    return trim;
 }

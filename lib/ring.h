@@ -39,6 +39,7 @@ struct ring {
     uint32_t next_bytes;      /* keeper: data of the next segment */
     _Alignas(8) unsigned char nothing[RECORD_HEADER]; /* stays 0: what a segment without data holds */
     struct pool *pool;
+    void (*gone)(struct ring *);
     struct ring_limits retain; /* keeper: the largest limits among `dropping` */
 
     /* Waiting, and what cursors change when they leave a segment. */
@@ -55,6 +56,7 @@ struct ring {
     /* The keeper's own. */
     _Alignas(MEMORY_LINE) struct segment *all; /* every descriptor but `first`, linked by next_all */
     struct segment *spare;   /* free ones */
+    _Atomic uint32_t in_use; /* segments that are in the chain or pinned, and one until ring_fini */
     struct segment *limbo;   /* retired, with a record that its publisher has not finished */
     struct cursor *blocking; /* attached cursors that hold publishers back */
     struct cursor *dropping; /* and those that do not */
@@ -64,8 +66,11 @@ struct ring {
 };
 
 /* `first` lets tests begin near a wrap-around of segment numbers and sequences; 0 otherwise. */
-void ring_init(struct ring *ring, struct pool *pool, uint32_t first_number, uint64_t first_sequence);
-void ring_fini(struct ring *ring); /* nobody else may use it any more; ends every pin */
+void ring_init(struct ring *ring, struct pool *pool, void (*gone)(struct ring *), uint32_t first_number,
+               uint64_t first_sequence);
+/* Nobody may use it any more but who has a segment pinned. With the last pin, perhaps at once, `gone` is called: its
+ * memory may be used for something else. */
+void ring_fini(struct ring *ring);
 void ring_interrupt(struct ring *ring); /* publishers that wait for room look at their guard again */
 
 struct record {
@@ -104,7 +109,8 @@ void ring_passed(struct ring *ring, struct segment *from);
  * may not be committed yet). The caller's waiter must be armed already. */
 bool ring_mark_waiting(struct ring *ring, uint64_t number, uint64_t offset);
 
-/* Gives the data of the current segment back if every cursor has read all of it. Any thread; never waits. */
-void ring_trim(struct ring *ring);
+/* Puts an empty segment behind the current one, so that its data can be given back when every cursor has left it. False:
+ * it is small, or now is not the time. Any thread; never waits. */
+bool ring_trim(struct ring *ring);
 
 #endif

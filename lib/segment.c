@@ -68,6 +68,7 @@ void segment_drop_data(struct segment *segment)
 
 void segment_open(struct segment *segment, uint64_t number, uint64_t base, uint64_t base_bytes)
 {
+    ring_segment_opened(segment->ring);
     /* relaxed, all of them: published by the and below, and by the word or `next` that leads here */
     atomic_store_explicit(&segment->complete, false, memory_order_relaxed);
     atomic_store_explicit(&segment->next, NULL, memory_order_relaxed);

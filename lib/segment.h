@@ -95,7 +95,9 @@ bool segment_all_committed(struct segment *segment); /* it must be sealed */
 void segment_retire(struct segment *segment);        /* may free its data at once */
 void segment_drop_data(struct segment *segment);
 
-/* ring.c's side: puts a segment that has become free where the keeper finds it; and where blocks are kept. */
+/* ring.c's side: a segment is in use; a segment has become free, and is put where the keeper finds it (the ring may
+ * go with it); and where blocks are kept. */
+void ring_segment_opened(struct ring *ring);
 void ring_segment_freed(struct ring *ring, struct segment *segment);
 struct pool *ring_pool(struct ring *ring);
 

@@ -36,7 +36,7 @@ static int source_attach(struct bcast_sub *sub, struct source *source, const str
     return BCAST_OK;
 }
 
-/* The last step, when neither a reader nor a borrowed event is in its ring: with the channel the ring may go. */
+/* The last step, when no reader is in its ring: with the channel the ring may go, once nothing of it is pinned. */
 static void source_leave(struct source *source)
 {
     if (source->channel != NULL)
@@ -95,6 +95,7 @@ static int sub_new(struct bcast *b, const struct sub_settings *settings, struct 
     sub->first.timeout_ms = settings->timeout_ms;
     sub->shared = settings->shared;
     sub->ready_end = &sub->ready;
+    sub->rested_end = &sub->rested;
     bcast_ref(b);
     *out = sub;
     return BCAST_OK;
@@ -129,16 +130,19 @@ static void delist(struct bcast_sub *sub)
     atomic_fetch_sub_explicit(&b->registry->subscriptions, 1, memory_order_relaxed);
 }
 
-static void close_sources(struct bcast_sub *sub)
+/* Drops the owner's reference, now or with the last event that is still out. */
+static void end(struct bcast_sub *sub)
 {
     for (struct source *s = &sub->first; s != NULL; s = s->next)
         source_detach(s);
     for (struct source *s = &sub->first; s != NULL; s = s->next)
         if (s->channel != NULL)
             cursor_close(&s->cursor);
-    holds_free(&sub->holds);
+    bool over = holds_end(&sub->holds);
     for (struct source *s = &sub->first; s != NULL; s = s->next)
         source_leave(s);
+    if (over)
+        bell_unref(&sub->bell);
 }
 
 /* The first half of adding a channel: in its ring, and on the list, but the broker has not been asked. */
@@ -221,8 +225,7 @@ int bcast_subscribe_many(struct bcast *b, const char *const *channels, const siz
         return status;
     status = add_all(sub, &settings, channels, sizes, count);
     if (status != BCAST_OK) {
-        close_sources(sub);
-        bell_unref(&sub->bell);
+        end(sub);
         return status;
     }
     enlist(sub);
@@ -293,13 +296,11 @@ int bcast_remove_channel(struct bcast_sub *sub, const char *channel, size_t size
     return status;
 }
 
-/* Nothing refers to it any more: no queue, no list of waiters, no borrowed event. Of a shared subscription's events
- * nobody keeps count, so there a removed channel stays until the end. */
-static bool forgettable(struct bcast_sub *sub, struct source *source)
+/* Nothing refers to it any more: no queue, no list of waiters. */
+static bool forgettable(struct source *source)
 {
-    return !sub->shared && atomic_load(&source->removed) && !source->opening && !source->queued &&
-           atomic_load(&source->cursor.waiter.state) == WAITER_IDLE &&
-           !holds_borrowed(&sub->holds, &source->channel->ring);
+    return atomic_load(&source->removed) && !source->opening && !source->queued && !source->resting &&
+           atomic_load(&source->cursor.waiter.state) == WAITER_IDLE;
 }
 
 void sub_forget_removed(struct bcast_sub *sub)
@@ -308,7 +309,7 @@ void sub_forget_removed(struct bcast_sub *sub)
     pthread_mutex_lock(&sub->b->mutex);
     for (struct source **at = &sub->first.next; *at != NULL;) {
         struct source *source = *at;
-        if (!forgettable(sub, source)) {
+        if (!forgettable(source)) {
             at = &source->next;
             continue;
         }
@@ -339,8 +340,7 @@ void bcast_unsubscribe(struct bcast_sub *sub)
     if (sub == NULL)
         return;
     delist(sub);
-    close_sources(sub);
-    bell_unref(&sub->bell);
+    end(sub);
 }
 
 int bcast_sub_stats(struct bcast_sub *sub, struct bcast_sub_stats *out)

@@ -13,7 +13,10 @@ struct source { /* one channel of a subscription */
     struct channel *channel;   /* a reference; NULL once it is removed and no reader can be at it any more */
     struct source *next;       /* of all its subscription's; under the broadcast's mutex */
     struct source *next_ready; /* in the queue of those that may have something; whoever has the turn */
-    bool queued;               /* it is in that queue */
+    struct source *next_rested; /* in the list of those that have gone empty; the same */
+    int64_t rested_ns;          /* when it did */
+    bool queued;                /* it is in that queue */
+    bool resting;               /* it is in that list */
     bool opening;              /* the broker has not confirmed it yet; under the mutex */
     int timeout_ms;            /* for the broker's confirmation */
     _Atomic bool removed;
@@ -32,6 +35,7 @@ struct bcast_sub {
     _Atomic(struct source *) active; /* being read now; NULL: none */
     _Atomic(struct source *) quick;  /* the only source, as long as there is nothing else to look at */
     struct source *ready, **ready_end;
+    struct source *rested, **rested_end; /* the longest first */
     struct holds holds;
     _Atomic uint64_t caught_at; /* sequence when it last had read everything */
     _Atomic int8_t chase; /* how often, of late, without having been far behind; negative: that was not long ago */
@@ -47,6 +51,17 @@ struct bcast_sub {
     struct bcast_sub *previous, *next; /* of the broadcast's; under its mutex */
     struct source first; /* and the list of all; under the broadcast's mutex */
 };
+
+/* A hint between the workers of a shared subscription, one thread's in an exclusive one: relaxed. */
+static inline bool sub_is_alone(struct bcast_sub *sub)
+{
+    return atomic_load_explicit(&sub->alone, memory_order_relaxed);
+}
+
+static inline struct bcast_sub *sub_of_holds(struct holds *holds)
+{
+    return (struct bcast_sub *)(void *)((unsigned char *)holds - offsetof(struct bcast_sub, holds));
+}
 
 /* Wakes everybody who waits on it, for a reason they will find in `attention`. Any thread. */
 void sub_attend(struct bcast_sub *sub, uint32_t reasons);

@@ -225,8 +225,9 @@ enum bcast_gap_reason { BCAST_GAP_OVERFLOW = 1, BCAST_GAP_RECONNECT = 2, BCAST_G
 enum bcast_count { BCAST_EXACT = 1, BCAST_AT_LEAST = 2, BCAST_COUNT_UNKNOWN = 3 };
 
 /* One event. Start with `struct bcast_event event = BCAST_EVENT_INIT;` and give the same object to bcast_next again
- * and again. What its pointers reach is borrowed until the object is given to bcast_next again, released, or its
- * subscription is unsubscribed; bcast_keep makes it last longer. Do not write to it, do not copy it. */
+ * and again. What its pointers reach is borrowed until the object is given to bcast_next again or released, also if its
+ * subscription and broadcast have ended by then (of a gap, only the channel's name is borrowed, and ends with the
+ * subscription). So release it in the end, or what it borrows stays in memory. Do not write to it, do not copy it. */
 struct bcast_event {
     const void *data;      /* aligned to 8 bytes; never NULL for a message, NULL for a gap */
     size_t size;           /* of data */
@@ -283,11 +284,11 @@ BCAST_API int bcast_next_batch(struct bcast_sub *sub, struct bcast_event *events
                                int timeout_ms);
 
 /* Ends the borrow and empties the event; an empty event is allowed. By the thread that reads the subscription, or any
- * thread if the subscription is `shared` or the event was kept. */
+ * thread if the subscription is `shared` or the event was kept. After bcast_unsubscribe: by one thread at a time. */
 BCAST_API void bcast_release(struct bcast_event *event);
 
-/* Makes the event independent of its subscription: small messages are copied, large ones referenced; any thread may
- * then release it, also after unsubscribe and close. Status: OK, LIMIT (keep_bytes), NOMEM, INVALID: it stays as it was. */
+/* Makes the event independent of the ring: small messages are copied, so that nothing else is held in memory, large
+ * ones referenced; any thread may then release it. Status: OK, LIMIT (keep_bytes), NOMEM, INVALID: it stays as it was. */
 BCAST_API int bcast_keep(struct bcast_event *event);
 
 /* for (each event until the status is not OK); `status` tells afterwards why it ended. Release or reuse `event` if you
@@ -304,8 +305,8 @@ BCAST_API int bcast_fd(struct bcast_sub *sub);
 /* Wakes every thread blocked on `sub`; these and all later calls on it return BCAST_ERR_CLOSED. Sticky. */
 BCAST_API int bcast_cancel(struct bcast_sub *sub);
 
-/* Frees the subscription, its fd and every event still borrowed from it. No other call on it may be under way or
- * follow: cancel, and let the threads that read it return, first. NULL is allowed. */
+/* Frees the subscription and its fd; events that are still borrowed stay good until they are released. No other call on
+ * it may be under way or follow: cancel, and let the threads that read it return, first. NULL is allowed. */
 BCAST_API void bcast_unsubscribe(struct bcast_sub *sub);
 
 /* ------------------------------------------------------------------------------------- capabilities, statistics -- */

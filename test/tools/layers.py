@@ -30,7 +30,8 @@ KNOWS = {
     "broadcast": {"registry", "url", "backends", "io_thread", "options", "shared", "subscription"},
     "publish": {"broadcast", "extra", "io_thread", "options"},
     "subscription": {"broadcast", "cursor", "options", "io_thread"},
-    "reader": {"subscription"},
+    "turn": {"subscription"},
+    "reader": {"turn", "subscription"},
     "event": {"subscription"},
 }
 

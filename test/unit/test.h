@@ -88,4 +88,15 @@ static inline void test_start(pthread_t *thread, void *(*run)(void *), void *arg
     assert_int_equal(pthread_create(thread, NULL, run, argument), 0);
 }
 
+/* A thread that reads a subscription until it ends, and returns how many messages there were. */
+static inline void *test_read_all(void *argument)
+{
+    struct bcast_event event = BCAST_EVENT_INIT;
+    struct bcast_sub *sub = argument;
+    uintptr_t count = 0;
+    while (bcast_next(sub, &event, BCAST_FOREVER) == BCAST_OK)
+        count += event.kind == BCAST_MESSAGE;
+    return (void *)count;
+}
+
 #endif

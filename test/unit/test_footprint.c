@@ -78,6 +78,49 @@ static void memory_comes_back(void **state)
     bcast_close(b);
 }
 
+static size_t resident_after(struct bcast *b, struct bcast_sub *sub, struct bcast_event *event)
+{
+    test_publish(b, "busy", "on and on");
+    test_expect(sub, event, "on and on");
+    must_be(BCAST_TIMEOUT, bcast_next(sub, event, 1));
+    malloc_trim(0);
+    return resident();
+}
+
+/* One subscription of many channels: what they have grown to is given back as they come to rest, although the reader
+ * never has time to look after them: one channel goes on and on. */
+static void channels_come_to_rest(void **state)
+{
+    enum { CHANNELS = 256, MESSAGES = 500, SIZE = 1000 };
+    static const char data[SIZE];
+    struct bcast *b = test_open("memory://");
+    struct bcast_sub *sub = test_subscribe(b, "busy", BCAST_BLOCK, 0);
+    struct bcast_event event = BCAST_EVENT_INIT;
+    char name[32];
+    (void)state;
+    for (int i = 0; i < CHANNELS; i++) {
+        snprintf(name, sizeof name, "channel %d", i);
+        must(bcast_add_channel(sub, name, 0));
+    }
+    malloc_trim(0);
+    size_t before = resident();
+    for (int i = 0; i < CHANNELS; i++) {
+        snprintf(name, sizeof name, "channel %d", i);
+        for (int j = 0; j < MESSAGES; j++)
+            must(bcast_publish(b, name, data, SIZE));
+        for (int j = 0; j < MESSAGES; j++)
+            must(bcast_next(sub, &event, 20000));
+    }
+    size_t grown = resident();
+    until(resident_after(b, sub, &event) < before + (10 << 20));
+    print_message("%d channels: %+.1f MiB, and then %+.1f MiB\n", CHANNELS, ((double)grown - (double)before) / 1048576,
+                  ((double)resident() - (double)before) / 1048576);
+    assert_true(grown > before + (20 << 20));
+    bcast_release(&event);
+    bcast_unsubscribe(sub);
+    bcast_close(b);
+}
+
 static void no_allocation_per_message(void **state)
 {
     static const size_t sizes[] = {0, 64, 1000, 60000, 130000};
@@ -110,6 +153,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_comes_back),
+        cmocka_unit_test(channels_come_to_rest),
         cmocka_unit_test(idle_channels),
         cmocka_unit_test(no_allocation_per_message),
     };

@@ -25,7 +25,7 @@ static struct bench *set_up(uint32_t number, uint64_t sequence, enum cursor_poli
     assert_non_null(t);
     assert_int_equal(os_guard_open(&t->guard), 0);
     bell_init(&t->bell, not_freed);
-    ring_init(&t->ring, &t->pool, number, sequence);
+    ring_init(&t->ring, &t->pool, NULL, number, sequence);
     t->cursor.policy = (uint8_t)policy;
     t->cursor.limits = (struct ring_limits){limit, 64 << 20};
     t->cursor.holds = &t->holds;
@@ -38,7 +38,7 @@ static void tear_down(struct bench *t)
 {
     cursor_detach(&t->cursor);
     cursor_close(&t->cursor);
-    holds_free(&t->holds);
+    assert_true(holds_end(&t->holds));
     ring_fini(&t->ring);
     pool_fini(&t->pool);
     os_guard_close(&t->guard);
