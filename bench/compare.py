@@ -4,6 +4,7 @@
 usage: compare.py BUILD [--rounds N] [--subscribers N,N] [--json]
 
 Prints medians in M deliveries/s, and the medians of the ratios taken within each round: machines drift, ratios do not.
+Then what publishers pay: with 256 idle subscriptions beside 1, and four at once beside four on a bare shared log.
 """
 import argparse
 import json
@@ -45,6 +46,31 @@ def measure(build, subscribers, rounds):
     return result
 
 
+def cpu_ns(build, idle):
+    out = run([f"{build}/bench/fanout", "--json", "--subscribers", "0", "--idle-subscribers", str(idle),
+               "--messages", "20000000"])
+    return json.loads(out)["publisher_cpu_ns"]
+
+
+def in_turn(what, rounds, ours, other):
+    """Two measurements in turn; medians, and the median of their ratios."""
+    rows = []
+    for i in range(rounds):
+        print(f"\r{what}: round {i + 1} of {rounds} ", end="", file=sys.stderr, flush=True)
+        rows.append((ours(), other()))
+    print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
+    return {"what": what, "rounds": rounds, "ours": statistics.median(r[0] for r in rows),
+            "other": statistics.median(r[1] for r in rows), "ratio": statistics.median(r[0] / r[1] for r in rows)}
+
+
+def publishers(build, rounds):
+    yield in_turn("ns of CPU per message: 256 idle subscriptions, 1", rounds, lambda: cpu_ns(build, 256),
+                  lambda: cpu_ns(build, 1))
+    yield in_turn("M messages/s: 4 publishers to 1 subscriber, to a bare log", rounds,
+                  lambda: fanout(build, 1, 16000000, "--publishers", "4"),
+                  lambda: float(run([f"{build}/bench/floor", "-log", "4", "4000000", "64", "1"])))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build")
@@ -61,6 +87,9 @@ def main():
         else:
             print(f"{subscribers:11}  {r['floor']:5.1f}  {r['batch']:10.1f}  {r['next']:5.1f}  {r['batch_ratio']:16.2f}"
                   f"  {r['next_ratio']:10.2f}", flush=True)
+    for r in publishers(arguments.build, arguments.rounds):
+        print(json.dumps(r) if arguments.json else f"{r['what']}: {r['ours']:.1f}, {r['other']:.1f}: {r['ratio']:.2f}",
+              flush=True)
 
 
 main()
