@@ -119,7 +119,8 @@ static inline void take(struct run *run, struct tally *tally, const struct bcast
         tally->gaps++;
         return;
     }
-    uint64_t time_ns = payload_check(&tally->reader, event->data, event->size, tally->size, tally->may_gap, tally->brief);
+    uint64_t time_ns =
+        payload_check(&tally->reader, event->data, event->size, tally->size, tally->may_gap, tally->brief);
     tally->received++;
     if (time_ns != 0)
         note_latency(run, time_ns);
@@ -163,8 +164,8 @@ static int read_shared(struct reading *r, _Atomic uint64_t *seen)
     unsigned batch = r->run->plan.batch;
     int status = BCAST_OK;
     while (atomic_load(seen) < r->total) {
-        status = batch > 1 ? bcast_next_batch(r->sub, r->events, batch, &count, 5000)
-                           : bcast_next(r->sub, r->events, 5000);
+        status =
+            batch > 1 ? bcast_next_batch(r->sub, r->events, batch, &count, 5000) : bcast_next(r->sub, r->events, 5000);
         if (status != BCAST_OK)
             break;
         uint64_t before = r->tally.received + r->tally.lost;
@@ -184,12 +185,17 @@ static void *receive(void *argument)
     const struct plan *plan = &run->plan;
     unsigned which = me->index / plan->workers;
     struct reading *r = calloc(1, sizeof *r);
-    *r = (struct reading){.run = run, .sub = run->subs[which], .events = calloc(BATCH_MAX, sizeof *r->events),
-                          .tally = {.size = plan->size, .may_gap = plan->policy != BCAST_BLOCK || plan->workers > 1,
+    *r = (struct reading){.run = run,
+                          .sub = run->subs[which],
+                          .events = calloc(BATCH_MAX, sizeof *r->events),
+                          .tally = {.size = plan->size,
+                                    .may_gap = plan->policy != BCAST_BLOCK || plan->workers > 1,
                                     .brief = plan->brief},
                           .total = plan->messages / plan->publishers * plan->publishers};
     pthread_barrier_wait(&run->start);
-    int status = plan->workers > 1 ? read_shared(r, &run->seen[which]) : plan->batch > 1 ? read_batches(r) : read_singly(r);
+    int status = plan->workers > 1 ? read_shared(r, &run->seen[which])
+                 : plan->batch > 1 ? read_batches(r)
+                                   : read_singly(r);
     if (status != BCAST_OK && status != BCAST_ERR_CLOSED && status != BCAST_TIMEOUT)
         die("next");
     for (unsigned i = 0; i < BATCH_MAX; i++)
@@ -286,11 +292,12 @@ static void report(struct run *run, double published_s, double all_s)
     double p50 = percentile_us(run, 0.5), p99 = percentile_us(run, 0.99);
     double cpu = (double)run->cpu_ns / (double)messages;
     if (plan->json)
-        printf("{\"url\": \"%s\", \"subscribers\": %u, \"publishers\": %u, \"size\": %zu, \"messages\": %llu, "
-               "\"seconds\": %.4f, \"publish_per_s\": %.0f, \"deliveries_per_s\": %.0f, \"lost\": %llu, \"gaps\": %llu, "
-               "\"p50_us\": %.2f, \"p99_us\": %.2f, \"publisher_cpu_ns\": %.1f}\n",
-               plan->url, plan->subscribers, plan->publishers, plan->size, (unsigned long long)messages, all_s, per_s,
-               deliveries, (unsigned long long)lost, (unsigned long long)run->gaps, p50, p99, cpu);
+        printf(
+            "{\"url\": \"%s\", \"subscribers\": %u, \"publishers\": %u, \"size\": %zu, \"messages\": %llu, "
+            "\"seconds\": %.4f, \"publish_per_s\": %.0f, \"deliveries_per_s\": %.0f, \"lost\": %llu, \"gaps\": %llu, "
+            "\"p50_us\": %.2f, \"p99_us\": %.2f, \"publisher_cpu_ns\": %.1f}\n",
+            plan->url, plan->subscribers, plan->publishers, plan->size, (unsigned long long)messages, all_s, per_s,
+            deliveries, (unsigned long long)lost, (unsigned long long)run->gaps, p50, p99, cpu);
     else
         printf("%11u %11llu %12llu %14.2f %16.2f %9llu %11.1f %11.1f\n", plan->subscribers,
                (unsigned long long)messages, (unsigned long long)run->received, per_s / 1e6, deliveries / 1e6,
@@ -379,10 +386,19 @@ static bool is_brief(const char *text)
 }
 
 static const struct option options[] = {
-    {"url", 1, NULL, 'u'},     {"subscribers", 1, NULL, 's'}, {"publishers", 1, NULL, 'p'},
-    {"size", 1, NULL, 'z'},    {"messages", 1, NULL, 'm'},    {"policy", 1, NULL, 'o'},
-    {"batch", 1, NULL, 'b'},   {"workers", 1, NULL, 'w'},     {"idle-subscribers", 1, NULL, 'i'},
-    {"rate", 1, NULL, 'r'},    {"check", 1, NULL, 'c'},    {"json", 0, NULL, 'j'},        {"help", 0, NULL, 'h'},
+    {"url", 1, NULL, 'u'},
+    {"subscribers", 1, NULL, 's'},
+    {"publishers", 1, NULL, 'p'},
+    {"size", 1, NULL, 'z'},
+    {"messages", 1, NULL, 'm'},
+    {"policy", 1, NULL, 'o'},
+    {"batch", 1, NULL, 'b'},
+    {"workers", 1, NULL, 'w'},
+    {"idle-subscribers", 1, NULL, 'i'},
+    {"rate", 1, NULL, 'r'},
+    {"check", 1, NULL, 'c'},
+    {"json", 0, NULL, 'j'},
+    {"help", 0, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -409,8 +425,8 @@ static void parse(int count, char **words, struct plan *plan, char **subscribers
 
 int main(int count, char **words)
 {
-    struct plan plan = {.url = "memory://", .publishers = 1, .workers = 1, .batch = 64, .size = 64,
-                        .policy = BCAST_BLOCK};
+    struct plan plan = {
+        .url = "memory://", .publishers = 1, .workers = 1, .batch = 64, .size = 64, .policy = BCAST_BLOCK};
     char usual[] = "1,4,16,64", *subscribers = usual;
     parse(count, words, &plan, &subscribers);
     bool usual_count = plan.messages == 0;

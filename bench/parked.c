@@ -180,7 +180,8 @@ static void report(int rounds, int many, bool json)
     double p99 = ratio(OURS_ONE, BARE_ONE, FIELD(last_p99_us), rounds);
     if (json) {
         printf("{\"rounds\": %d, \"subscribers\": %d, \"publish_many_to_one\": %.3f, \"last_to_wake_all\": %.3f, "
-               "\"p99_to_futex\": %.3f}\n", rounds, many, publish, last, p99);
+               "\"p99_to_futex\": %.3f}\n",
+               rounds, many, publish, last, p99);
         return;
     }
     printf("%-10s  %8s  %10s  %14s  %11s\n", "", "sleepers", "publish µs", "last has it µs", "its p99 µs");

@@ -3,10 +3,9 @@
 
 #include <dlfcn.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "backends_config.h" /* made by the build: BACKENDS_BUILT_IN(entry), BACKENDS_MODULES(entry), BACKENDS_DIR */
+#include "backends_config.h" /* made by the build: BACKENDS_BUILT_IN(entry), BACKENDS_MODULES(entry) */
 #include "base/error.h"
 
 #define DECLARE(symbol) extern const struct bcast_backend symbol;
@@ -16,9 +15,9 @@ static const struct bcast_backend *const built_in[] = {BACKENDS_BUILT_IN(ADDRESS
 
 /* Backends that bring a client library with them are shared objects of their own, loaded when first asked for. */
 struct module {
-    const char *scheme, *file, *symbol, *package;
+    const char *scheme, *path, *symbol, *package;
 };
-#define ENTRY(scheme, file, symbol, package) {scheme, file, symbol, package},
+#define ENTRY(scheme, path, symbol, package) {scheme, path, symbol, package},
 static const struct module modules[] = {BACKENDS_MODULES(ENTRY){NULL, NULL, NULL, NULL}};
 
 static bool speaks(const struct bcast_backend *backend, const char *scheme)
@@ -39,16 +38,15 @@ static const struct bcast_backend *search(const struct bcast_backend *const *lis
 
 static int load(const struct module *module, const struct bcast_backend **out)
 {
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s", BACKENDS_DIR, module->file);
     /* Never closed: the backend's code must outlive every thread that may still be in it. */
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *library = dlopen(module->path, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL)
-        return error_set(BCAST_ERR_MODULE, "%s:// needs the module %s, which does not load (%s): install %s",
-                         module->scheme, path, dlerror(), module->package);
+        return error_set(BCAST_ERR_MODULE, "%s:// needs a module that does not load (%s): install %s", module->scheme,
+                         dlerror(), module->package);
     *out = dlsym(library, module->symbol);
     return *out != NULL ? BCAST_OK
-                        : error_set(BCAST_ERR_MODULE, "%s is not a module of this library: reinstall it", path);
+                        : error_set(BCAST_ERR_MODULE, "%s is not what %s:// needs: reinstall %s", module->path,
+                                    module->scheme, module->package);
 }
 
 int backends_find(const char *scheme, const struct bcast_backend *const *own, const struct bcast_backend **out)
@@ -61,6 +59,8 @@ int backends_find(const char *scheme, const struct bcast_backend *const *own, co
     for (const struct module *module = modules; module->scheme != NULL; module++)
         if (strcmp(module->scheme, scheme) == 0)
             return load(module, out);
-    return error_set(BCAST_ERR_SCHEME, "no backend for %s://: this build has memory://; others come by the build's "
-                                       "options or by options.backends", scheme);
+    return error_set(BCAST_ERR_SCHEME,
+                     "no backend for %s://: this build has memory://; others come by the build's "
+                     "options or by options.backends",
+                     scheme);
 }

@@ -166,16 +166,18 @@ static bool usable(const struct bcast_backend *backend)
     return backend->struct_size >= offsetof(struct bcast_backend, local) + sizeof backend->local &&
            backend->version == BCAST_BACKEND_VERSION && backend->name != NULL && backend->open != NULL &&
            backend->capabilities != NULL &&
-           (backend->local != NULL || (backend->connect != NULL && backend->disconnect != NULL &&
-                                       backend->publish != NULL && backend->subscribe != NULL &&
-                                       backend->unsubscribe != NULL));
+           (backend->local != NULL ||
+            (backend->connect != NULL && backend->disconnect != NULL && backend->publish != NULL &&
+             backend->subscribe != NULL && backend->unsubscribe != NULL));
 }
 
 static int unusable(const struct bcast_backend *backend)
 {
     if (backend->version != BCAST_BACKEND_VERSION)
-        return error_set(BCAST_ERR_BACKEND, "the backend was written for version %u of the contract, this library has "
-                                            "%u: recompile it", backend->version, BCAST_BACKEND_VERSION);
+        return error_set(BCAST_ERR_BACKEND,
+                         "the backend was written for version %u of the contract, this library has "
+                         "%u: recompile it",
+                         backend->version, BCAST_BACKEND_VERSION);
     return error_set(BCAST_ERR_BACKEND, "the backend lacks its name or a call that the contract asks for");
 }
 
@@ -186,7 +188,8 @@ int bcast_open(const char *url, const struct bcast_options *options, struct bcas
     if (out != NULL)
         *out = NULL;
     if (url == NULL || out == NULL)
-        return error_set(BCAST_ERR_INVALID, "bcast_open wants a URL, such as \"memory://\", and where to put the handle");
+        return error_set(BCAST_ERR_INVALID,
+                         "bcast_open wants a URL, such as \"memory://\", and where to put the handle");
     int status = bcast_new(options, &copy, &b);
     if (status != BCAST_OK)
         return status;

@@ -308,9 +308,8 @@ static size_t count_records(struct segment *segment, uint64_t *offset, size_t ma
 static void raise_claimed(struct cursor *cursor, uint64_t to)
 {
     uint64_t before = atomic_load_explicit(&cursor->claimed, memory_order_relaxed);
-    while ((int64_t)(to - before) > 0 &&
-           !atomic_compare_exchange_weak_explicit(&cursor->claimed, &before, to, memory_order_relaxed,
-                                                  memory_order_relaxed))
+    while ((int64_t)(to - before) > 0 && !atomic_compare_exchange_weak_explicit(
+                                             &cursor->claimed, &before, to, memory_order_relaxed, memory_order_relaxed))
         ;
 }
 
@@ -410,14 +409,13 @@ bool cursor_mark_waiting(struct cursor *cursor)
     if (cursor->holds != NULL)
         return ring_mark_waiting(cursor->ring, cursor->number, cursor->offset);
     uint64_t position = atomic_load_explicit(&cursor->position, memory_order_acquire);
-    return !(position & STEPPING) &&
-           ring_mark_waiting(cursor->ring, word_number(position), word_offset(position));
+    return !(position & STEPPING) && ring_mark_waiting(cursor->ring, word_number(position), word_offset(position));
 }
 
 uint64_t cursor_queued(struct cursor *cursor)
 {
-    uint64_t next = cursor->holds != NULL ? cursor_sequence(cursor)
-                                          : atomic_load_explicit(&cursor->claimed, memory_order_relaxed);
+    uint64_t next =
+        cursor->holds != NULL ? cursor_sequence(cursor) : atomic_load_explicit(&cursor->claimed, memory_order_relaxed);
     uint64_t tail = ring_tail(cursor->ring).messages;
     return (int64_t)(tail - next) > 0 ? tail - next : 0; /* sequences may wrap */
 }

@@ -41,15 +41,15 @@ struct cursor {
     uint64_t end; /* of the segment where that was known when we got here (a dedicated one); else SEGMENT_OPEN */
     struct segment *segment;
     struct hold *hold; /* NULL in a shared cursor */
-    uint64_t number; /* of segment */
+    uint64_t number;   /* of segment */
     struct ring *ring;
 
     /* Seen by the keeper, by ringers and by other readers. */
     _Alignas(MEMORY_LINE) _Atomic(struct segment *) at; /* the oldest segment this cursor still needs */
-    _Atomic uint64_t position; /* shared: as in word.h, with STEPPING for SEALED */
-    _Atomic uint64_t claimed;  /* shared: up to which sequence, about; for statistics */
-    _Atomic uintptr_t reader;  /* thread_id of the last thread that read here; 0: none yet */
-    _Atomic bool many_readers; /* it was not always the same */
+    _Atomic uint64_t position;                          /* shared: as in word.h, with STEPPING for SEALED */
+    _Atomic uint64_t claimed;                           /* shared: up to which sequence, about; for statistics */
+    _Atomic uintptr_t reader;                           /* thread_id of the last thread that read here; 0: none yet */
+    _Atomic bool many_readers;                          /* it was not always the same */
     struct ring_limits limits;
     struct cursor *previous, *next; /* the keeper's list */
     struct holds *holds;            /* NULL: shared */

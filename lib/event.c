@@ -69,8 +69,10 @@ static int charge(struct registry *registry, size_t bytes, size_t budget)
     if (kept + bytes <= budget)
         return BCAST_OK;
     atomic_fetch_sub_explicit(&registry->kept_bytes, bytes, memory_order_relaxed);
-    return error_set(BCAST_ERR_LIMIT, "%zu bytes cannot be kept, %llu of %zu are in use: release kept events, or raise "
-                                      "keep_bytes", bytes, (unsigned long long)kept, budget);
+    return error_set(BCAST_ERR_LIMIT,
+                     "%zu bytes cannot be kept, %llu of %zu are in use: release kept events, or raise "
+                     "keep_bytes",
+                     bytes, (unsigned long long)kept, budget);
 }
 
 static void copy_into(struct kept *kept, struct bcast_event *event, size_t extra)
@@ -93,8 +95,8 @@ int bcast_keep(struct bcast_event *event)
     struct segment *segment = segment_of(event);
     struct channel *channel = (struct channel *)(void *)segment->ring; /* a channel begins with its ring */
     bool reference = segment->dedicated;
-    size_t extra = event->extra != NULL ? (size_t)((const unsigned char *)event->data -
-                                                   (const unsigned char *)event->extra) : 0;
+    size_t extra =
+        event->extra != NULL ? (size_t)((const unsigned char *)event->data - (const unsigned char *)event->extra) : 0;
     size_t copied = reference ? 0 : extra + event->size;
     size_t bytes = sizeof(struct kept) + extra + event->size;
     int status = charge(channel->registry, bytes, channel->registry->keep_limit);

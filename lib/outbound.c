@@ -48,7 +48,9 @@ enum ring_result outbound_put(struct outbound *outbound, struct channel *channel
                               int64_t deadline_ns, const struct os_guard *guard, int *status)
 {
     _Alignas(8) unsigned char small[SMALL], *block = small;
-    struct bcast_incoming extra = {.key = message->key, .key_size = message->key_size, .headers = message->headers,
+    struct bcast_incoming extra = {.key = message->key,
+                                   .key_size = message->key_size,
+                                   .headers = message->headers,
                                    .header_count = message->header_count};
     struct head head = {channel, message->on_result, message->context, 0};
     *status = extra_measure(&extra, &head.extra_size);
@@ -93,7 +95,9 @@ static bool read_message(struct outbound_batch *batch, const unsigned char *reco
     struct head head;
     memcpy(&head, record + RECORD_HEADER, sizeof head);
     *message = (struct outbound_message){
-        .out = {.number = number, .channel = head.channel->name, .channel_size = head.channel->size,
+        .out = {.number = number,
+                .channel = head.channel->name,
+                .channel_size = head.channel->size,
                 .data = record + RECORD_HEADER + record_padded(record_extra_size(header)),
                 .size = record_size(header)},
         .channel = head.channel,

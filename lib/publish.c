@@ -20,8 +20,9 @@ struct bcast_channel {
 
 static int too_large(const struct bcast *b, size_t size)
 {
-    return error_set(BCAST_ERR_TOO_LARGE, "a message of %zu bytes: the limit is %zu (max_message_bytes, or the broker's)",
-                     size, b->max_message_bytes);
+    return error_set(BCAST_ERR_TOO_LARGE,
+                     "a message of %zu bytes: the limit is %zu (max_message_bytes, or the broker's)", size,
+                     b->max_message_bytes);
 }
 
 static int no_data(void)
@@ -37,8 +38,9 @@ static int not_published(enum ring_result result, const struct bcast *b)
         return error_set(BCAST_TIMEOUT, "a blocking subscription of the channel is full and was not read in time; "
                                         "nothing was published");
     case RING_DEADLOCK:
-        return error_set(BCAST_ERR_WOULD_DEADLOCK, "a blocking subscription of the channel is full, and this thread is "
-                                                   "the one that reads it: read before you publish, or use two threads");
+        return error_set(BCAST_ERR_WOULD_DEADLOCK,
+                         "a blocking subscription of the channel is full, and this thread is "
+                         "the one that reads it: read before you publish, or use two threads");
     case RING_CLOSED: return bcast_ended(b);
     default: return error_nomem();
     }
@@ -104,8 +106,8 @@ static int publish_record(struct bcast *b, struct channel *channel, const struct
 static int publish_whole(struct bcast *b, struct channel *channel, const struct bcast_message *m)
 {
     _Alignas(8) unsigned char small[EXTRA_ON_STACK], *block = small;
-    struct bcast_incoming extra = {.key = m->key, .key_size = m->key_size, .headers = m->headers,
-                                   .header_count = m->header_count};
+    struct bcast_incoming extra = {
+        .key = m->key, .key_size = m->key_size, .headers = m->headers, .header_count = m->header_count};
     uint32_t size;
     int status = extra_measure(&extra, &size);
     if (status != BCAST_OK)
@@ -192,8 +194,8 @@ int bcast_publish(struct bcast *b, const char *channel, const void *data, size_t
 /* The common case, without a detour: no broker, somebody listens, and there is room. */
 static inline bool publish_quick(struct bcast *b, struct channel *channel, const void *data, size_t size)
 {
-    return os_guard_raised(&b->guard) && b->io == NULL && size <= QUICK_BYTES && size <= b->max_message_bytes && data != NULL &&
-           heard(&channel->ring) && ring_publish_quick(&channel->ring, data, size);
+    return os_guard_raised(&b->guard) && b->io == NULL && size <= QUICK_BYTES && size <= b->max_message_bytes &&
+           data != NULL && heard(&channel->ring) && ring_publish_quick(&channel->ring, data, size);
 }
 
 int bcast_publish_to(struct bcast_channel *channel, const void *data, size_t size)

@@ -9,14 +9,14 @@
 #include "base/error.h"
 #include "base/thread.h"
 
-#define PAUSES 50        /* looks before yielding the processor */
-#define YIELDS 100       /* and yields before sleeping */
-#define CHASES 32        /* times that a reader catches up with the publisher before it stands back */
-#define APART 200        /* ... for so many pauses: a few microseconds */
-#define FAR_BEHIND 256   /* messages read between two times: it cannot have been near all the while */
-#define CROWDED (-96)    /* where the count of times goes on from then */
-#define STALLED 2000     /* looks at a record whose publisher seems to be stopped, before looking once a millisecond */
-#define STREAK 64        /* looks at one channel that found something before the others have their turn */
+#define PAUSES 50      /* looks before yielding the processor */
+#define YIELDS 100     /* and yields before sleeping */
+#define CHASES 32      /* times that a reader catches up with the publisher before it stands back */
+#define APART 200      /* ... for so many pauses: a few microseconds */
+#define FAR_BEHIND 256 /* messages read between two times: it cannot have been near all the while */
+#define CROWDED (-96)  /* where the count of times goes on from then */
+#define STALLED 2000   /* looks at a record whose publisher seems to be stopped, before looking once a millisecond */
+#define STREAK 64      /* looks at one channel that found something before the others have their turn */
 
 #if defined(__GNUC__)
 #define NOINLINE __attribute__((noinline))
@@ -119,9 +119,8 @@ static void gap_record_event(struct bcast_sub *sub, struct source *source, struc
 /* ------------------------------------------------------------------------------------------- reading one source -- */
 
 /* A record that is not a plain one, or goes into an event that did not hold one. Returns 1 if it is a message. */
-static NOINLINE uint64_t take_other(struct bcast_sub *sub, struct source *source,
-                                                     struct bcast_event *event, const unsigned char *record,
-                                                     uint64_t header, uint64_t sequence)
+static NOINLINE uint64_t take_other(struct bcast_sub *sub, struct source *source, struct bcast_event *event,
+                                    const unsigned char *record, uint64_t header, uint64_t sequence)
 {
     struct hold *hold = source->cursor.hold;
     if (header & RECORD_GAP) {
@@ -196,8 +195,7 @@ static size_t take_exclusive(struct bcast_sub *sub, struct source *source, struc
     return count;
 }
 
-static size_t take_claimed(struct bcast_sub *sub, struct source *source, const struct claim *claim,
-                           struct batch *batch)
+static size_t take_claimed(struct bcast_sub *sub, struct source *source, const struct claim *claim, struct batch *batch)
 {
     const unsigned char *record = claim->data;
     uint64_t messages = 0;
@@ -224,8 +222,10 @@ static int disconnect(struct bcast_sub *sub, uint64_t lost)
 {
     count_up(sub, &sub->discarded, lost);
     sub_attend(sub, ATTENTION_DISCONNECTED);
-    return error_set(BCAST_ERR_DISCONNECTED, "the subscription fell %llu messages behind its limit and was ended: "
-                     "raise limit_messages or limit_bytes, or read faster", (unsigned long long)lost);
+    return error_set(BCAST_ERR_DISCONNECTED,
+                     "the subscription fell %llu messages behind its limit and was ended: "
+                     "raise limit_messages or limit_bytes, or read faster",
+                     (unsigned long long)lost);
 }
 
 static int take_gap(struct bcast_sub *sub, struct source *source, const struct cursor_gap *gap, struct batch *batch)
@@ -526,8 +526,9 @@ static int next_events(struct bcast_sub *sub, struct batch *batch, int timeout_m
 static NOINLINE int next_any(struct bcast_sub *sub, struct bcast_event *event, int timeout_ms)
 {
     if (sub == NULL || event == NULL || timeout_ms < BCAST_NOWAIT)
-        return error_set(BCAST_ERR_INVALID, "bcast_next wants a subscription, an event, and a time-out in milliseconds, "
-                                            "BCAST_FOREVER or BCAST_NOWAIT");
+        return error_set(BCAST_ERR_INVALID,
+                         "bcast_next wants a subscription, an event, and a time-out in milliseconds, "
+                         "BCAST_FOREVER or BCAST_NOWAIT");
     struct batch batch = {event, 1, 0};
     int status = BCAST_OK;
     if (!enter(sub))

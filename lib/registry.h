@@ -15,10 +15,10 @@ struct registry {
     struct grace grace;
     _Atomic(struct table *) table;
     struct pool pool;
-    struct slab slab; /* for channels and subscriptions */
+    struct slab slab;                  /* for channels and subscriptions */
     _Atomic uint64_t retired_messages; /* of channels that are gone */
-    _Atomic uint64_t kept_bytes; /* by kept events, of at most ... */
-    size_t keep_limit;           /* ... this many; set before the registry is shared */
+    _Atomic uint64_t kept_bytes;       /* by kept events, of at most ... */
+    size_t keep_limit;                 /* ... this many; set before the registry is shared */
     _Atomic uint64_t subscriptions;
     pthread_mutex_t mutex; /* of changes to the table */
     uint64_t secret[2];    /* of the hash: channel names may be a stranger's choice */

@@ -356,7 +356,8 @@ static enum ring_result wait_for_room(struct ring *ring, int64_t deadline_ns, co
         uint32_t seen = atomic_load(&ring->space);
         struct room room = look_for_room(ring);
         enum ring_result result = RING_OK;
-        if (!os_guard_raised(guard)) /* lowered before `space` is rung: after a look at `seen` we see one or the other */
+        if (!os_guard_raised(
+                guard)) /* lowered before `space` is rung: after a look at `seen` we see one or the other */
             result = RING_CLOSED;
         else if (room.deadlock)
             result = RING_DEADLOCK;
@@ -378,7 +379,8 @@ static void ring_space(struct ring *ring)
     if (atomic_load(&ring->space_waiters) == 0) /* seq_cst: pairs with wait_for_room */
         return;
     ring_interrupt(ring);
-    atomic_fetch_add(&ring->space_ringers, 1); /* seq_cst, before the look at space_bell: pairs with ring_notify_space */
+    atomic_fetch_add(&ring->space_ringers,
+                     1); /* seq_cst, before the look at space_bell: pairs with ring_notify_space */
     struct bell *bell = atomic_load(&ring->space_bell);
     if (bell != NULL)
         bell_ring_one(bell);
@@ -421,8 +423,8 @@ static bool fits(struct segment *segment, uint64_t word, uint64_t need)
 }
 
 /* Makes sure the current segment has room, or had for a moment. */
-static enum ring_result make_room(struct ring *ring, uint64_t need, int64_t deadline_ns,
-                                  const struct os_guard *guard, int *looks)
+static enum ring_result make_room(struct ring *ring, uint64_t need, int64_t deadline_ns, const struct os_guard *guard,
+                                  int *looks)
 {
     if (!keeper_try(ring)) {
         if (++*looks < PAUSES)
@@ -621,7 +623,7 @@ void ring_init(struct ring *ring, struct pool *pool, void (*gone)(struct ring *)
 void ring_fini(struct ring *ring)
 {
     waiter_ring_list(&ring->armed); /* of subscriptions that are gone: drops what keeps their memory */
-    while (ring->limbo != NULL) { /* nobody publishes any more */
+    while (ring->limbo != NULL) {   /* nobody publishes any more */
         struct segment *segment = ring->limbo;
         ring->limbo = segment->link;
         segment_unpin(segment);

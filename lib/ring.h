@@ -44,24 +44,24 @@ struct ring {
 
     /* Waiting, and what cursors change when they leave a segment. */
     _Alignas(MEMORY_LINE) waiter_list armed; /* readers to ring when WAIT is found set */
-    _Atomic uint32_t keeper;        /* KEEPER_* */
-    _Atomic uint32_t space;         /* futex word of publishers that wait for a blocking cursor */
-    _Atomic uint32_t space_waiters; /* how many of them */
-    _Atomic uint32_t space_ringers; /* ... and who is about to ring it */
-    _Atomic(struct bell *) space_bell; /* of one that waits elsewhere; counted above */
-    _Atomic(struct segment *) head;  /* the oldest segment in the chain; written by the keeper */
+    _Atomic uint32_t keeper;                 /* KEEPER_* */
+    _Atomic uint32_t space;                  /* futex word of publishers that wait for a blocking cursor */
+    _Atomic uint32_t space_waiters;          /* how many of them */
+    _Atomic uint32_t space_ringers;          /* ... and who is about to ring it */
+    _Atomic(struct bell *) space_bell;       /* of one that waits elsewhere; counted above */
+    _Atomic(struct segment *) head;          /* the oldest segment in the chain; written by the keeper */
     _Atomic(struct segment *) freed; /* a stack; pushed by whoever drops a last pin, taken whole by the keeper */
     int64_t rolled_ns;               /* keeper: when the last segment began */
 
     /* The keeper's own. */
     _Alignas(MEMORY_LINE) struct segment *all; /* every descriptor but `first`, linked by next_all */
-    struct segment *spare;   /* free ones */
-    _Atomic uint32_t in_use; /* segments that are in the chain or pinned, and one until ring_fini */
-    struct segment *limbo;   /* retired, with a record that its publisher has not finished */
-    struct cursor *blocking; /* attached cursors that hold publishers back */
-    struct cursor *dropping; /* and those that do not */
-    struct ring_limits segment; /* what one segment may take, from the smallest limits of all */
-    uint32_t dead_waiters;      /* armed when their cursors left, so perhaps still on `armed` */
+    struct segment *spare;                     /* free ones */
+    _Atomic uint32_t in_use;                   /* segments that are in the chain or pinned, and one until ring_fini */
+    struct segment *limbo;                     /* retired, with a record that its publisher has not finished */
+    struct cursor *blocking;                   /* attached cursors that hold publishers back */
+    struct cursor *dropping;                   /* and those that do not */
+    struct ring_limits segment;                /* what one segment may take, from the smallest limits of all */
+    uint32_t dead_waiters;                     /* armed when their cursors left, so perhaps still on `armed` */
     struct segment first;
 };
 

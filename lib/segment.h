@@ -58,16 +58,16 @@ void pool_fini(struct pool *pool);
 
 #define SEGMENT_RETIRED UINT32_C(0x80000000) /* no longer in the chain */
 #define SEGMENT_FREE UINT32_C(0x40000000)    /* without data, waiting to be used again */
-#define SEGMENT_PINS(references) ((references) & UINT32_C(0x3fffffff))
+#define SEGMENT_PINS(references) ((references)&UINT32_C(0x3fffffff))
 
 struct ring;
 
 struct segment {
     _Atomic uint32_t references; /* pins and the two flags above */
-    _Atomic bool complete; /* a reader has seen every record committed: no need to look again */
-    bool dedicated;        /* holds one message, too large to share */
-    _Atomic uint64_t number; /* of this use; never repeats within a ring */
-    _Atomic uint64_t end;    /* bytes used once no more will be added; SEGMENT_OPEN before */
+    _Atomic bool complete;       /* a reader has seen every record committed: no need to look again */
+    bool dedicated;              /* holds one message, too large to share */
+    _Atomic uint64_t number;     /* of this use; never repeats within a ring */
+    _Atomic uint64_t end;        /* bytes used once no more will be added; SEGMENT_OPEN before */
     _Atomic uint64_t base;       /* sequence of its first record */
     _Atomic uint64_t base_bytes; /* bytes of records before it, since the ring began */
     _Atomic uint32_t capacity;   /* bytes and records it may take; 0: it has no data (yet) */
@@ -76,7 +76,7 @@ struct segment {
     /* The rest is the keeper's, or that of who frees it; `data` is published by `capacity` or with the segment. */
     unsigned char *data;
     uint32_t data_bytes;
-    uint32_t dirty; /* bytes of data that may be non-zero */
+    uint32_t dirty;           /* bytes of data that may be non-zero */
     struct segment *link;     /* on a list of free or limbo ones */
     struct segment *next_all; /* of its ring's */
     struct ring *ring;

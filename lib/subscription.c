@@ -9,7 +9,8 @@
 void sub_attend(struct bcast_sub *sub, uint32_t reasons)
 {
     atomic_store_explicit(&sub->quick, NULL, memory_order_relaxed);
-    atomic_fetch_or(&sub->attention, (uint8_t)reasons); /* seq_cst, before the ring: a reader that goes to sleep sees it */
+    atomic_fetch_or(&sub->attention,
+                    (uint8_t)reasons); /* seq_cst, before the ring: a reader that goes to sleep sees it */
     bell_ring_all(&sub->bell);
 }
 
@@ -85,8 +86,10 @@ static void destroy(struct bell *bell)
 static int sub_new(struct bcast *b, const struct sub_settings *settings, struct bcast_sub **out)
 {
     if (settings->policy == CURSOR_BLOCK && !(b->capabilities.can & BCAST_CAN_BLOCK))
-        return error_set(BCAST_ERR_UNSUPPORTED, "%s cannot hold its messages back, so BCAST_BLOCK could not keep its "
-                         "promise: use BCAST_DROP_OLDEST with a larger limit", b->backend->name);
+        return error_set(BCAST_ERR_UNSUPPORTED,
+                         "%s cannot hold its messages back, so BCAST_BLOCK could not keep its "
+                         "promise: use BCAST_DROP_OLDEST with a larger limit",
+                         b->backend->name);
     struct bcast_sub *sub = slab_get(&b->registry->slab, sizeof *sub);
     if (sub == NULL)
         return error_nomem();

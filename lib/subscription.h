@@ -10,22 +10,22 @@
 struct source { /* one channel of a subscription */
     struct cursor cursor;
     struct bcast_sub *sub;
-    struct channel *channel;   /* a reference; NULL once it is removed and no reader can be at it any more */
-    struct source *next;       /* of all its subscription's; under the broadcast's mutex */
-    struct source *next_ready; /* in the queue of those that may have something; whoever has the turn */
+    struct channel *channel;    /* a reference; NULL once it is removed and no reader can be at it any more */
+    struct source *next;        /* of all its subscription's; under the broadcast's mutex */
+    struct source *next_ready;  /* in the queue of those that may have something; whoever has the turn */
     struct source *next_rested; /* in the list of those that have gone empty; the same */
     int64_t rested_ns;          /* when it did */
     bool queued;                /* it is in that queue */
     bool resting;               /* it is in that list */
-    bool opening;              /* the broker has not confirmed it yet; under the mutex */
-    int timeout_ms;            /* for the broker's confirmation */
+    bool opening;               /* the broker has not confirmed it yet; under the mutex */
+    int timeout_ms;             /* for the broker's confirmation */
     _Atomic bool removed;
 };
 
-enum attention { /* why a reader should look up from its ring */
-    ATTENTION_CLOSED = 1,       /* cancelled, or the broadcast was shut down */
-    ATTENTION_DISCONNECTED = 2, /* overflowed */
-    ATTENTION_CHANGED = 4       /* channels were added or removed */
+enum attention {                             /* why a reader should look up from its ring */
+                 ATTENTION_CLOSED = 1,       /* cancelled, or the broadcast was shut down */
+                 ATTENTION_DISCONNECTED = 2, /* overflowed */
+                 ATTENTION_CHANGED = 4       /* channels were added or removed */
 };
 
 struct bcast_sub {
@@ -49,7 +49,7 @@ struct bcast_sub {
 
     struct bcast *b;
     struct bcast_sub *previous, *next; /* of the broadcast's; under its mutex */
-    struct source first; /* and the list of all; under the broadcast's mutex */
+    struct source first;               /* and the list of all; under the broadcast's mutex */
 };
 
 /* A hint between the workers of a shared subscription, one thread's in an exclusive one: relaxed. */

@@ -10,13 +10,13 @@
 #include "channel.h"
 
 enum topic_state {
-    TOPIC_OFF = 0,  /* the backend does not know it */
+    TOPIC_OFF = 0,   /* the backend does not know it */
     TOPIC_ASKED = 1, /* given to `subscribe`, no answer yet */
-    TOPIC_ON = 2    /* confirmed */
+    TOPIC_ON = 2     /* confirmed */
 };
 
 struct topic {
-    struct bcast_topic is; /* first: what the backend sees */
+    struct bcast_topic is;   /* first: what the backend sees */
     struct channel *channel; /* a reference */
     unsigned wanted;         /* subscriptions */
     unsigned waiting;        /* calls that wait for the answer; keeps it from being freed */

@@ -12,7 +12,11 @@
 #define TURN_TRIM_NS 250000000 /* this long without a message, and a channel's memory is given back */
 
 /* What one look at a subscription has found. Statuses of enum bcast_status, and: */
-enum { FOUND = BCAST_OK, NOTHING = 100, SOON = 101 /* a publisher, or another reader, is in the middle of something */ };
+enum {
+    FOUND = BCAST_OK,
+    NOTHING = 100,
+    SOON = 101 /* a publisher, or another reader, is in the middle of something */
+};
 
 /* Makes another channel than `from` the active one. `empty`: nothing was found there. FOUND, NOTHING (there is none) or
  * SOON; *soon is the first that was neither empty nor could be read, NULL to begin with. */

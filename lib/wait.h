@@ -29,13 +29,13 @@ typedef _Atomic(struct waiter *) waiter_list; /* a stack; pushed one by one, tak
 
 struct bell {
     _Alignas(MEMORY_LINE) _Atomic uint32_t rings; /* futex word: counts rings; sleepers sleep while it stands still */
-    _Atomic uint32_t sleepers; /* threads between bell_enter and bell_leave */
-    _Atomic uint32_t references; /* the owner, and one for each armed waiter */
-    _Atomic uint32_t fd_state; /* enum below */
+    _Atomic uint32_t sleepers;                    /* threads between bell_enter and bell_leave */
+    _Atomic uint32_t references;                  /* the owner, and one for each armed waiter */
+    _Atomic uint32_t fd_state;                    /* enum below */
     waiter_list batons; /* chains of waiters to be rung by a thread that sleeps here, linked by chain_next */
     waiter_list rung;   /* waiters that were rung and that the owner has not looked at yet, linked by rung_next */
     struct os_event event;
-    struct notifier *notifier; /* set before fd_state leaves FD_NONE; outlives the bell */
+    struct notifier *notifier;          /* set before fd_state leaves FD_NONE; outlives the bell */
     void (*destroy)(struct bell *bell); /* called by whoever drops the last reference */
 };
 

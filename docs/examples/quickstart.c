@@ -7,11 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char text[] =
-    "A server has many threads, and each of them\n"
-    "wants to hear everything, in order, now.\n"
-    "One publishes. All receive. Nobody waits for the slowest,\n"
-    "and what was missed is never missed in silence.\n";
+static const char text[] = "A server has many threads, and each of them\n"
+                           "wants to hear everything, in order, now.\n"
+                           "One publishes. All receive. Nobody waits for the slowest,\n"
+                           "and what was missed is never missed in silence.\n";
 
 struct worker {
     int number;
@@ -24,7 +23,8 @@ static void *work(void *argument)
     struct worker *worker = argument;
     struct bcast_event event = BCAST_EVENT_INIT;
     int status;
-    bcast_foreach(worker->sub, &event, status) {
+    bcast_foreach(worker->sub, &event, status)
+    {
         if (event.kind == BCAST_GAP) {
             printf("worker %d missed %llu lines\n", worker->number, (unsigned long long)event.lost);
             continue;

@@ -39,8 +39,8 @@ struct bcast_param {
 };
 
 struct bcast_url {
-    const char *text; /* as given, with any password replaced by ***: for logs and errors */
-    const char *raw;  /* as given: for client libraries that want it; never to be shown */
+    const char *text;                            /* as given, with any password replaced by ***: for logs and errors */
+    const char *raw;                             /* as given: for client libraries that want it; never to be shown */
     const char *scheme, *user, *password, *path; /* path without its leading slash */
     const struct bcast_host *hosts;
     size_t host_count;
@@ -54,7 +54,7 @@ struct bcast_url {
 struct bcast_topic {
     const char *name; /* also NUL-terminated */
     size_t size;
-    int pattern;      /* non-zero: name is a pattern */
+    int pattern; /* non-zero: name is a pattern */
     void *state;
     uint64_t position[2];
 };
@@ -80,7 +80,7 @@ struct bcast_incoming {
     size_t key_size;
     const struct bcast_header *headers;
     size_t header_count;
-    const char *id; /* NULL: none */
+    const char *id;       /* NULL: none */
     int64_t timestamp_us; /* 0: not known */
 };
 
@@ -144,8 +144,8 @@ struct bcast_fetch {
 
 struct bcast_backend {
     size_t struct_size;
-    uint32_t version; /* BCAST_BACKEND_VERSION */
-    const char *name; /* for texts: "redis" */
+    uint32_t version;           /* BCAST_BACKEND_VERSION */
+    const char *name;           /* for texts: "redis" */
     const char *const *schemes; /* NULL-terminated: {"redis", "rediss", NULL}; NULL: only for bcast_open_backend */
     const char *const *params;  /* NULL-terminated: URL parameters it understands; all others are refused. NULL: none */
 
@@ -175,8 +175,8 @@ struct bcast_backend {
 
     void (*subscribe)(void *self, struct bcast_topic *const *topics, size_t count);
     void (*unsubscribe)(void *self, struct bcast_topic *const *topics, size_t count);
-    void (*pause)(void *self, struct bcast_topic *topic);  /* only with BCAST_CAN_BLOCK */
-    void (*resume)(void *self, struct bcast_topic *topic); /* likewise */
+    void (*pause)(void *self, struct bcast_topic *topic);       /* only with BCAST_CAN_BLOCK */
+    void (*resume)(void *self, struct bcast_topic *topic);      /* likewise */
     void (*fetch)(void *self, const struct bcast_fetch *fetch); /* only with BCAST_CAN_HISTORY */
 };
 

@@ -45,26 +45,26 @@ enum bcast_status {
     BCAST_OK = 0,
     BCAST_TIMEOUT = 1, /* nothing arrived, or nothing could be queued, within the time-out; try again */
 
-    BCAST_ERR_INVALID = -1,        /* an argument is missing or out of range */
-    BCAST_ERR_NOMEM = -2,          /* memory, threads or file descriptors ran out */
-    BCAST_ERR_CLOSED = -3,         /* the handle was cancelled, shut down or closed */
-    BCAST_ERR_FORKED = -4,         /* the handle belongs to the parent process; open a new one here */
-    BCAST_ERR_BUSY = -5,           /* two threads in one subscription that is not `shared` */
-    BCAST_ERR_URL = -6,            /* the URL cannot be parsed, or has an unknown parameter */
-    BCAST_ERR_SCHEME = -7,         /* no backend for this scheme */
-    BCAST_ERR_MODULE = -8,         /* the backend exists, but its module is not installed or does not load */
-    BCAST_ERR_UNSUPPORTED = -9,    /* this backend cannot do that; bcast_capabilities tells beforehand */
-    BCAST_ERR_TOO_LARGE = -10,     /* message, name, key or headers over the limit */
-    BCAST_ERR_LIMIT = -11,         /* the budget for kept events is spent */
+    BCAST_ERR_INVALID = -1,         /* an argument is missing or out of range */
+    BCAST_ERR_NOMEM = -2,           /* memory, threads or file descriptors ran out */
+    BCAST_ERR_CLOSED = -3,          /* the handle was cancelled, shut down or closed */
+    BCAST_ERR_FORKED = -4,          /* the handle belongs to the parent process; open a new one here */
+    BCAST_ERR_BUSY = -5,            /* two threads in one subscription that is not `shared` */
+    BCAST_ERR_URL = -6,             /* the URL cannot be parsed, or has an unknown parameter */
+    BCAST_ERR_SCHEME = -7,          /* no backend for this scheme */
+    BCAST_ERR_MODULE = -8,          /* the backend exists, but its module is not installed or does not load */
+    BCAST_ERR_UNSUPPORTED = -9,     /* this backend cannot do that; bcast_capabilities tells beforehand */
+    BCAST_ERR_TOO_LARGE = -10,      /* message, name, key or headers over the limit */
+    BCAST_ERR_LIMIT = -11,          /* the budget for kept events is spent */
     BCAST_ERR_WOULD_DEADLOCK = -12, /* the full subscription is read by this thread only: waiting would be for ever */
-    BCAST_ERR_DISCONNECTED = -13,  /* the subscription overflowed and its policy is BCAST_DISCONNECT */
-    BCAST_ERR_NOT_FOUND = -14,     /* the subscription has no such channel */
-    BCAST_ERR_EXISTS = -15,        /* the subscription has that channel already */
-    BCAST_ERR_CONNECT = -16,       /* the broker cannot be reached */
-    BCAST_ERR_REFUSED = -17,       /* the broker refused: password, permission, certificate, name */
-    BCAST_ERR_PUBLISH = -18,       /* flush: some messages failed or their fate is unknown */
-    BCAST_ERR_UNKNOWN = -19,       /* a publish whose answer was lost: it may or may not have arrived */
-    BCAST_ERR_BACKEND = -20        /* a backend broke its contract */
+    BCAST_ERR_DISCONNECTED = -13,   /* the subscription overflowed and its policy is BCAST_DISCONNECT */
+    BCAST_ERR_NOT_FOUND = -14,      /* the subscription has no such channel */
+    BCAST_ERR_EXISTS = -15,         /* the subscription has that channel already */
+    BCAST_ERR_CONNECT = -16,        /* the broker cannot be reached */
+    BCAST_ERR_REFUSED = -17,        /* the broker refused: password, permission, certificate, name */
+    BCAST_ERR_PUBLISH = -18,        /* flush: some messages failed or their fate is unknown */
+    BCAST_ERR_UNKNOWN = -19,        /* a publish whose answer was lost: it may or may not have arrived */
+    BCAST_ERR_BACKEND = -20         /* a backend broke its contract */
 };
 
 /* A short constant text for a status; never NULL. */
@@ -102,14 +102,14 @@ struct bcast_options {
     void *log_context;
     bcast_state_callback on_state;
     void *state_context;
-    int open_timeout_ms;         /* default 10,000; BCAST_NOWAIT: connect in the background */
-    int publish_timeout_ms;      /* default 5,000: how long a publish waits for room */
-    size_t max_message_bytes;    /* data of one message; default 64 MiB, at most 1 GiB */
-    size_t keep_bytes;           /* budget for bcast_keep over all subscriptions; default 64 MiB */
-    size_t queue_bytes;          /* messages waiting to be sent to a broker; default 64 MiB */
-    size_t queue_messages;       /* default 65,536 */
-    size_t thread_stack_bytes;   /* of the library's own threads; default: the system's */
-    const int *thread_cpus;      /* CPUs the library's threads may run on; NULL: all. Read during open only */
+    int open_timeout_ms;       /* default 10,000; BCAST_NOWAIT: connect in the background */
+    int publish_timeout_ms;    /* default 5,000: how long a publish waits for room */
+    size_t max_message_bytes;  /* data of one message; default 64 MiB, at most 1 GiB */
+    size_t keep_bytes;         /* budget for bcast_keep over all subscriptions; default 64 MiB */
+    size_t queue_bytes;        /* messages waiting to be sent to a broker; default 64 MiB */
+    size_t queue_messages;     /* default 65,536 */
+    size_t thread_stack_bytes; /* of the library's own threads; default: the system's */
+    const int *thread_cpus;    /* CPUs the library's threads may run on; NULL: all. Read during open only */
     size_t thread_cpu_count;
 };
 
@@ -247,7 +247,10 @@ struct bcast_event {
 #ifdef __cplusplus
 #define BCAST_EVENT_INIT bcast_event()
 #else
-#define BCAST_EVENT_INIT {0}
+#define BCAST_EVENT_INIT                                                                                               \
+    {                                                                                                                  \
+        0                                                                                                              \
+    }
 #endif
 
 /* The message's key: NULL and size 0 where there is none. The pointer is borrowed like the data. */
@@ -353,7 +356,7 @@ struct bcast_stats {
     uint64_t unknown;       /* results: the answer was lost */
     uint64_t queued;        /* waiting to be sent, or for an answer */
     uint64_t reconnects;
-    uint64_t kept_bytes;    /* by bcast_keep, now */
+    uint64_t kept_bytes; /* by bcast_keep, now */
 };
 
 static inline struct bcast_stats bcast_stats_init(void)

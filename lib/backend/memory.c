@@ -8,8 +8,8 @@ static int memory_open(const struct bcast_backend_setup *setup, struct bcast_sin
     (void)sink;
     const struct bcast_url *url = setup->url;
     const char *name = "";
-    if (url != NULL && (url->host_count > 1 || (url->host_count == 1 && url->hosts[0].port != 0) ||
-                        url->user != NULL || (url->path != NULL && *url->path != '\0'))) {
+    if (url != NULL && (url->host_count > 1 || (url->host_count == 1 && url->hosts[0].port != 0) || url->user != NULL ||
+                        (url->path != NULL && *url->path != '\0'))) {
         snprintf(setup->error, setup->error_size, "write memory://, or memory://name to share channels by name");
         return BCAST_ERR_URL;
     }

@@ -7,9 +7,9 @@
 
 #define MEMORY_LINE 64 /* bytes that move between cores together */
 
-void *memory_get(size_t size);                  /* zeroed, aligned as a type of this size may need; or NULL */
-void memory_put(void *memory);                  /* NULL is allowed */
-void *memory_get_block(size_t size);            /* zeroed; large ones straight from the system */
+void *memory_get(size_t size);       /* zeroed, aligned as a type of this size may need; or NULL */
+void memory_put(void *memory);       /* NULL is allowed */
+void *memory_get_block(size_t size); /* zeroed; large ones straight from the system */
 void memory_put_block(void *block, size_t size);
 
 #ifdef BCAST_TEST_HOOKS

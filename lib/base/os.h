@@ -51,8 +51,8 @@ struct os_thread_options {
     const int *cpus;    /* NULL: all */
     size_t cpu_count;
 };
-int os_thread_start(pthread_t *thread, const char *name, const struct os_thread_options *options,
-                    void *(*run)(void *), void *argument);
+int os_thread_start(pthread_t *thread, const char *name, const struct os_thread_options *options, void *(*run)(void *),
+                    void *argument);
 
 /* Zeroed memory from the system that goes back to it when freed: for what is too big to leave in the heap. */
 void *os_pages_get(size_t size);

@@ -92,8 +92,8 @@ bool os_guard_forked(const struct os_guard *guard)
     return guard->process != getpid();
 }
 
-int os_thread_start(pthread_t *thread, const char *name, const struct os_thread_options *options,
-                    void *(*run)(void *), void *argument)
+int os_thread_start(pthread_t *thread, const char *name, const struct os_thread_options *options, void *(*run)(void *),
+                    void *argument)
 {
     pthread_attr_t attributes;
     int error = pthread_attr_init(&attributes);

@@ -13,7 +13,10 @@
 #include "base/thread.h"
 
 #define LOTS 8
-#define LOT {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER}
+#define LOT                                                                                                            \
+    {                                                                                                                  \
+        PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER                                                            \
+    }
 
 static struct lot {
     pthread_mutex_t mutex;
@@ -131,8 +134,8 @@ bool os_guard_forked(const struct os_guard *guard)
     return guard->process != getpid();
 }
 
-int os_thread_start(pthread_t *thread, const char *name, const struct os_thread_options *options,
-                    void *(*run)(void *), void *argument)
+int os_thread_start(pthread_t *thread, const char *name, const struct os_thread_options *options, void *(*run)(void *),
+                    void *argument)
 {
     (void)name; /* names and affinity are not in POSIX */
     pthread_attr_t attributes;

@@ -26,14 +26,14 @@
 static _Atomic uint64_t deliveries, rounds_done;
 static _Atomic uint64_t current_seed;
 
-#define CHECK(what, ...)                                                                                              \
-    do {                                                                                                              \
-        if (!(what)) {                                                                                                \
-            fprintf(stderr, "\nstress: seed %llu: %s: ", (unsigned long long)atomic_load(&current_seed), #what);      \
-            fprintf(stderr, __VA_ARGS__);                                                                             \
-            fprintf(stderr, " (%s)\n", bcast_error_text());                                                           \
-            abort();                                                                                                  \
-        }                                                                                                             \
+#define CHECK(what, ...)                                                                                               \
+    do {                                                                                                               \
+        if (!(what)) {                                                                                                 \
+            fprintf(stderr, "\nstress: seed %llu: %s: ", (unsigned long long)atomic_load(&current_seed), #what);       \
+            fprintf(stderr, __VA_ARGS__);                                                                              \
+            fprintf(stderr, " (%s)\n", bcast_error_text());                                                            \
+            abort();                                                                                                   \
+        }                                                                                                              \
     } while (0)
 
 /* ------------------------------------------------------------------------------------------------------- chance -- */
@@ -159,8 +159,9 @@ static void check_order(struct subscriber *s, const struct mark *mark, unsigned 
 
 static void take_gap(struct subscriber *s, const struct bcast_event *event, unsigned c)
 {
-    CHECK(s->policy == BCAST_DROP_OLDEST, "a gap of %llu before %llu, subscription %u%s%s", (unsigned long long)event->lost,
-          (unsigned long long)event->sequence, s->index, s->shared ? " shared" : "", s->many ? " many" : "");
+    CHECK(s->policy == BCAST_DROP_OLDEST, "a gap of %llu before %llu, subscription %u%s%s",
+          (unsigned long long)event->lost, (unsigned long long)event->sequence, s->index, s->shared ? " shared" : "",
+          s->many ? " many" : "");
     CHECK(event->count == BCAST_EXACT && event->reason == BCAST_GAP_OVERFLOW, "reason %d", event->reason);
     CHECK(event->lost > 0, "an empty gap");
     uint64_t before = atomic_fetch_add(&s->accounted[c], event->lost);

@@ -22,26 +22,26 @@
 #include <broadcaster/broadcaster.h>
 
 /* The call must have this status; what it said is shown if not. */
-#define must_be(expected, call)                                                                                       \
-    do {                                                                                                              \
-        int test_status = (call);                                                                                     \
-        if (test_status != (expected))                                                                                \
-            fail_msg("%s: status %d (%s: %s), not %d", #call, test_status, bcast_status_text(test_status),            \
-                     bcast_error_text(), (int)(expected));                                                            \
+#define must_be(expected, call)                                                                                        \
+    do {                                                                                                               \
+        int test_status = (call);                                                                                      \
+        if (test_status != (expected))                                                                                 \
+            fail_msg("%s: status %d (%s: %s), not %d", #call, test_status, bcast_status_text(test_status),             \
+                     bcast_error_text(), (int)(expected));                                                             \
     } while (0)
 #define must(call) must_be(BCAST_OK, call)
 
 /* Waits for a condition, not for a time: fails after 20 seconds. */
-#define until(condition)                                                                                              \
-    do {                                                                                                              \
-        struct timespec test_start, test_now;                                                                         \
-        clock_gettime(CLOCK_MONOTONIC, &test_start);                                                                  \
-        while (!(condition)) {                                                                                        \
-            sched_yield();                                                                                            \
-            clock_gettime(CLOCK_MONOTONIC, &test_now);                                                                \
-            if (test_now.tv_sec - test_start.tv_sec > 20)                                                             \
-                fail_msg("never happened: %s", #condition);                                                           \
-        }                                                                                                             \
+#define until(condition)                                                                                               \
+    do {                                                                                                               \
+        struct timespec test_start, test_now;                                                                          \
+        clock_gettime(CLOCK_MONOTONIC, &test_start);                                                                   \
+        while (!(condition)) {                                                                                         \
+            sched_yield();                                                                                             \
+            clock_gettime(CLOCK_MONOTONIC, &test_now);                                                                 \
+            if (test_now.tv_sec - test_start.tv_sec > 20)                                                              \
+                fail_msg("never happened: %s", #condition);                                                            \
+        }                                                                                                              \
     } while (0)
 
 static inline struct bcast *test_open(const char *url)

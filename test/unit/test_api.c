@@ -512,7 +512,8 @@ static void in_a_forked_child(struct bcast *b, struct bcast_sub *sub, struct bca
     struct bcast_event event = BCAST_EVENT_INIT;
     struct bcast_sub *none;
     struct bcast *fresh;
-    int good = bcast_publish(b, "x", "", 0) == BCAST_ERR_FORKED && bcast_publish_to(channel, "", 0) == BCAST_ERR_FORKED &&
+    int good = bcast_publish(b, "x", "", 0) == BCAST_ERR_FORKED &&
+               bcast_publish_to(channel, "", 0) == BCAST_ERR_FORKED &&
                bcast_next(sub, &event, 1000) == BCAST_ERR_FORKED && bcast_shutdown(b) == BCAST_ERR_FORKED &&
                bcast_subscribe(b, "x", NULL, &none) == BCAST_ERR_FORKED && bcast_fd(sub) == BCAST_ERR_FORKED &&
                bcast_add_channel(sub, "y", 0) == BCAST_ERR_FORKED && bcast_flush(b, 0) == BCAST_ERR_FORKED;

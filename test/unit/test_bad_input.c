@@ -4,10 +4,10 @@
 
 #include <broadcaster/backend.h>
 
-#define refused(status, call)                                                                                         \
-    do {                                                                                                              \
-        must_be(status, call);                                                                                        \
-        assert_true(strlen(bcast_error_text()) > 15);                                                                 \
+#define refused(status, call)                                                                                          \
+    do {                                                                                                               \
+        must_be(status, call);                                                                                         \
+        assert_true(strlen(bcast_error_text()) > 15);                                                                  \
     } while (0)
 
 static void null_everywhere(void **state)
@@ -181,9 +181,15 @@ static void urls(void **state)
         const char *url;
         int status;
     } bad[] = {
-        {"", BCAST_ERR_URL},           {"memory", BCAST_ERR_URL},       {"memory:", BCAST_ERR_URL},
-        {"nothing://", BCAST_ERR_SCHEME}, {"memory://a:1", BCAST_ERR_URL}, {"memory://a,b", BCAST_ERR_URL},
-        {"memory://u@a", BCAST_ERR_URL}, {"memory://a/b", BCAST_ERR_URL}, {"memory://?depth=5", BCAST_ERR_URL},
+        {"", BCAST_ERR_URL},
+        {"memory", BCAST_ERR_URL},
+        {"memory:", BCAST_ERR_URL},
+        {"nothing://", BCAST_ERR_SCHEME},
+        {"memory://a:1", BCAST_ERR_URL},
+        {"memory://a,b", BCAST_ERR_URL},
+        {"memory://u@a", BCAST_ERR_URL},
+        {"memory://a/b", BCAST_ERR_URL},
+        {"memory://?depth=5", BCAST_ERR_URL},
     };
     struct bcast *b;
     (void)state;
@@ -220,8 +226,12 @@ static const char *local(void *self)
 
 static void unusable_backends(void **state)
 {
-    struct bcast_backend backend = {.struct_size = sizeof backend, .version = BCAST_BACKEND_VERSION, .name = "shop",
-                                    .open = never_open, .capabilities = no_capabilities, .local = local,
+    struct bcast_backend backend = {.struct_size = sizeof backend,
+                                    .version = BCAST_BACKEND_VERSION,
+                                    .name = "shop",
+                                    .open = never_open,
+                                    .capabilities = no_capabilities,
+                                    .local = local,
                                     .close = nothing};
     struct bcast *b;
     (void)state;
@@ -236,6 +246,29 @@ static void unusable_backends(void **state)
     assert_null(b);
 }
 
+#ifdef BCAST_TEST_HOOKS
+static void modules(void **state)
+{
+    struct bcast_event event = BCAST_EVENT_INIT;
+    struct bcast *b = NULL;
+    (void)state;
+    refused(BCAST_ERR_MODULE, bcast_open("absent://", NULL, &b));
+    assert_non_null(strstr(bcast_error_text(), "install test-absent"));
+    refused(BCAST_ERR_MODULE, bcast_open("hollow://", NULL, &b));
+    assert_non_null(strstr(bcast_error_text(), "reinstall test-hollow"));
+    assert_null(b);
+    for (int i = 0; i < 2; i++) { /* loaded now, and loaded already */
+        b = test_open("module://");
+        struct bcast_sub *sub = test_subscribe(b, "x", BCAST_DROP_OLDEST, 0);
+        test_publish(b, "x", "through a module");
+        test_expect(sub, &event, "through a module");
+        bcast_release(&event);
+        bcast_unsubscribe(sub);
+        bcast_close(b);
+    }
+}
+#endif
+
 static void statuses_have_texts(void **state)
 {
     (void)state;
@@ -247,9 +280,12 @@ static void statuses_have_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(null_everywhere),   cmocka_unit_test(sizes_and_names), cmocka_unit_test(malformed_options),
-        cmocka_unit_test(urls),              cmocka_unit_test(unusable_backends),
-        cmocka_unit_test(statuses_have_texts),
+        cmocka_unit_test(null_everywhere),   cmocka_unit_test(sizes_and_names),
+        cmocka_unit_test(malformed_options), cmocka_unit_test(urls),
+        cmocka_unit_test(unusable_backends), cmocka_unit_test(statuses_have_texts),
+#ifdef BCAST_TEST_HOOKS
+        cmocka_unit_test(modules),
+#endif
     };
     return cmocka_run_group_tests_name("bad input", tests, NULL, NULL);
 }

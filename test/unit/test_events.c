@@ -175,10 +175,8 @@ static void events_outlive_their_channel(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keep_outlives_everything),
-        cmocka_unit_test(keep_has_a_budget),
-        cmocka_unit_test(events_outlive_subscriptions),
-        cmocka_unit_test(many_events_outlive),
+        cmocka_unit_test(keep_outlives_everything),     cmocka_unit_test(keep_has_a_budget),
+        cmocka_unit_test(events_outlive_subscriptions), cmocka_unit_test(many_events_outlive),
         cmocka_unit_test(events_outlive_their_channel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,7 +71,8 @@ static void memory_comes_back(void **state)
         size_t before = resident();
         pass_through(b, sub, sizes[i], (size_t)1 << 30);
         size_t after = resident();
-        print_message("1 GiB in messages of %zu bytes: %+.1f MiB\n", sizes[i], ((double)after - (double)before) / 1048576);
+        print_message("1 GiB in messages of %zu bytes: %+.1f MiB\n", sizes[i],
+                      ((double)after - (double)before) / 1048576);
         assert_true(after < before + (10 << 20));
     }
     bcast_unsubscribe(sub);

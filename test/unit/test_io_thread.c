@@ -14,19 +14,19 @@ struct puppet {
     struct bcast_topic *asked; /* a subscription whose confirmation is being held back */
     _Atomic int connects, disconnects, subscribes, unsubscribes, paused, resumed;
     /* what the test wants */
-    _Atomic int fail_connects;  /* that many attempts fail */
-    _Atomic bool terminal;      /* ... for ever */
-    _Atomic bool hold;          /* subscribe waits for release */
+    _Atomic int fail_connects; /* that many attempts fail */
+    _Atomic bool terminal;     /* ... for ever */
+    _Atomic bool hold;         /* subscribe waits for release */
     _Atomic bool release;
-    _Atomic bool refuse;        /* subscriptions */
-    _Atomic bool lose;          /* the connection, at the next woken */
-    _Atomic bool swallow;       /* published messages get no result */
-    _Atomic bool reject;        /* ... get an error */
-    _Atomic int per_call;       /* messages taken at once; 0: all */
+    _Atomic bool refuse;  /* subscriptions */
+    _Atomic bool lose;    /* the connection, at the next woken */
+    _Atomic bool swallow; /* published messages get no result */
+    _Atomic bool reject;  /* ... get an error */
+    _Atomic int per_call; /* messages taken at once; 0: all */
     _Atomic bool deliver_paused;
     uint64_t next_number;
     bool connected, is_paused;
-    unsigned char waiting[64];  /* a message that was not taken */
+    unsigned char waiting[64]; /* a message that was not taken */
     size_t waiting_size;
     uint64_t can;
 };
@@ -160,10 +160,19 @@ static void puppet_woken(void *self)
 }
 
 static const struct bcast_backend puppet_backend = {
-    .struct_size = sizeof(struct bcast_backend), .version = BCAST_BACKEND_VERSION, .name = "puppet",
-    .open = puppet_open, .capabilities = puppet_capabilities, .connect = puppet_connect,
-    .disconnect = puppet_disconnect, .publish = puppet_publish, .subscribe = puppet_subscribe,
-    .unsubscribe = puppet_unsubscribe, .alarm = puppet_alarm, .woken = puppet_woken, .resume = puppet_resume,
+    .struct_size = sizeof(struct bcast_backend),
+    .version = BCAST_BACKEND_VERSION,
+    .name = "puppet",
+    .open = puppet_open,
+    .capabilities = puppet_capabilities,
+    .connect = puppet_connect,
+    .disconnect = puppet_disconnect,
+    .publish = puppet_publish,
+    .subscribe = puppet_subscribe,
+    .unsubscribe = puppet_unsubscribe,
+    .alarm = puppet_alarm,
+    .woken = puppet_woken,
+    .resume = puppet_resume,
 };
 
 static char states[64];
@@ -481,7 +490,7 @@ static void last_leaves_first_comes(void **state)
         test_publish(b, "x", "in the instant after");
         test_expect(sub, &event, "in the instant after");
         bcast_release(&event);
-    bcast_unsubscribe(sub);
+        bcast_unsubscribe(sub);
     }
     until(p.subscribes == p.unsubscribes);
     bcast_close(b);

@@ -196,14 +196,10 @@ static void unsubscribe_frees_publishers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(drop_oldest_counts),
-        cmocka_unit_test(smaller_limit_beside_a_larger),
-        cmocka_unit_test(byte_limit),
-        cmocka_unit_test(disconnect_policy),
-        cmocka_unit_test(block_waits_for_room),
-        cmocka_unit_test(publishing_to_oneself),
-        cmocka_unit_test(read_is_not_full),
-        cmocka_unit_test(unsubscribe_frees_publishers),
+        cmocka_unit_test(drop_oldest_counts),   cmocka_unit_test(smaller_limit_beside_a_larger),
+        cmocka_unit_test(byte_limit),           cmocka_unit_test(disconnect_policy),
+        cmocka_unit_test(block_waits_for_room), cmocka_unit_test(publishing_to_oneself),
+        cmocka_unit_test(read_is_not_full),     cmocka_unit_test(unsubscribe_frees_publishers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

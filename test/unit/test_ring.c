@@ -75,7 +75,7 @@ static void counters_wrap_around(void **state)
     assert_true(ring_tail(&t->ring).messages == start + 20000); /* beyond the wrap-around */
     assert_true(start + 20000 < start);
     assert_true(word_number(atomic_load(&t->ring.word)) < 100000); /* and the segments' as well */
-    for (int full = 0; full < 3; full++) { /* the limits still count right */
+    for (int full = 0; full < 3; full++) {                         /* the limits still count right */
         int queued = 0;
         while (publish(t, 0) == RING_OK)
             queued++;
@@ -130,10 +130,10 @@ static void stopped_publisher(void **state)
     assert_int_equal(cursor_look(&t->cursor, &gap), CURSOR_RECORD);
     take(t);
     assert_int_equal(cursor_look(&t->cursor, &gap), CURSOR_EMPTY); /* nobody overtakes it ... */
-    assert_false(cursor_mark_waiting(&t->cursor));                  /* ... or sleeps on it */
+    assert_false(cursor_mark_waiting(&t->cursor));                 /* ... or sleeps on it */
     for (uint64_t i = 2; i < 5000; i++)
-        assert_int_equal(publish(t, i), RING_OK); /* other publishers go on */
-    assert_non_null(t->ring.limbo);               /* its memory is not used again */
+        assert_int_equal(publish(t, i), RING_OK);                /* other publishers go on */
+    assert_non_null(t->ring.limbo);                              /* its memory is not used again */
     assert_int_equal(cursor_look(&t->cursor, &gap), CURSOR_GAP); /* overtaken: the reader goes on too */
     assert_true(gap.lost > 1 && gap.sequence == 1 + gap.lost);
     expected = gap.sequence;
@@ -196,8 +196,8 @@ static void idle_memory_is_given_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counters_wrap_around),   cmocka_unit_test(overflow_across_the_wrap),
-        cmocka_unit_test(stopped_publisher),      cmocka_unit_test(held_event_stays_whole),
+        cmocka_unit_test(counters_wrap_around),      cmocka_unit_test(overflow_across_the_wrap),
+        cmocka_unit_test(stopped_publisher),         cmocka_unit_test(held_event_stays_whole),
         cmocka_unit_test(idle_memory_is_given_back),
     };
     return cmocka_run_group_tests_name("ring", tests, NULL, NULL);

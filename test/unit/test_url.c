@@ -50,9 +50,12 @@ static void absent_parts(void **state)
 static void passwords_are_hidden(void **state)
 {
     static const char *const urls[][2] = {
-        {"a://u:secret@h", "a://u:***@h"},     {"a://u:s3@h/p", "a://u:@h/p"},
-        {"a://:secret@h", "a://:***@h"},       {"a://u:se:cr@et@h?x=1", "a://u:***@h?x=1"},
-        {"a://u@h", "a://u@h"},                {"a://h:12/p", "a://h:12/p"},
+        {"a://u:secret@h", "a://u:***@h"},
+        {"a://u:s3@h/p", "a://u:@h/p"},
+        {"a://:secret@h", "a://:***@h"},
+        {"a://u:se:cr@et@h?x=1", "a://u:***@h?x=1"},
+        {"a://u@h", "a://u@h"},
+        {"a://h:12/p", "a://h:12/p"},
         {"a://h/x:y@z", "a://h/x:y@z"},
     };
     struct url url;
@@ -70,9 +73,10 @@ static void passwords_are_hidden(void **state)
 
 static void malformed(void **state)
 {
-    static const char *const urls[] = {"", "memory", "://x", "memory:/x", "a b://x", "a://h:0", "a://h:65536", "a://h:",
-                                       "a://h:1x", "a://[::1", "a://[::1]x", "a://%", "a://%0", "a://%00", "a://h/%zz",
-                                       "a://h?x", "a://h?=1", "a://h?a=%", "a://%zz@h", "a://u:%zz@h", "a://h:-1"};
+    static const char *const urls[] = {
+        "",          "memory",   "://x",     "memory:/x",  "a b://x",   "a://h:0",     "a://h:65536",
+        "a://h:",    "a://h:1x", "a://[::1", "a://[::1]x", "a://%",     "a://%0",      "a://%00",
+        "a://h/%zz", "a://h?x",  "a://h?=1", "a://h?a=%",  "a://%zz@h", "a://u:%zz@h", "a://h:-1"};
     struct url url;
     (void)state;
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
