@@ -130,7 +130,13 @@ static struct channel *channel_new(struct registry *registry, const char *name, 
     struct channel *channel = slab_get(&registry->slab, channel_bytes(size));
     if (channel == NULL)
         return NULL;
-    ring_init(&channel->ring, &registry->pool, channel_gone, 0, 0);
+    uint32_t number = 0;
+    uint64_t sequence = 0;
+#ifdef BCAST_TEST_HOOKS
+    number = atomic_load(&memory_hooks.first_number);
+    sequence = atomic_load(&memory_hooks.first_sequence);
+#endif
+    ring_init(&channel->ring, &registry->pool, channel_gone, number, sequence);
     atomic_init(&channel->references, 1);
     channel->size = (uint32_t)size;
     channel->hash = hash;

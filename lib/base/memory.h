@@ -18,6 +18,9 @@ void memory_put_block(void *block, size_t size);
 struct memory_hooks {
     _Atomic uint64_t allocations; /* counted */
     _Atomic int64_t fail_at;      /* the allocation to fail, counted down to 1; 0: none */
+    /* Where the counters of new channels begin: to see them wrap. */
+    _Atomic uint32_t first_number;
+    _Atomic uint64_t first_sequence;
 };
 extern struct memory_hooks memory_hooks;
 #endif

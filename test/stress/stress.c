@@ -16,6 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/memory.h"
+#include "stress.h"
+
 #define CHANNELS 3
 #define PUBLISHERS_MAX 4
 #define SUBS_MAX 6
@@ -24,42 +27,6 @@
 #define BATCH 32
 
 static _Atomic uint64_t deliveries, rounds_done;
-static _Atomic uint64_t current_seed;
-
-#define CHECK(what, ...)                                                                                               \
-    do {                                                                                                               \
-        if (!(what)) {                                                                                                 \
-            fprintf(stderr, "\nstress: seed %llu: %s: ", (unsigned long long)atomic_load(&current_seed), #what);       \
-            fprintf(stderr, __VA_ARGS__);                                                                              \
-            fprintf(stderr, " (%s)\n", bcast_error_text());                                                            \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
-
-/* ------------------------------------------------------------------------------------------------------- chance -- */
-
-struct chance {
-    uint64_t state;
-};
-
-static uint64_t draw(struct chance *chance)
-{
-    uint64_t z = chance->state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-static uint64_t below(struct chance *chance, uint64_t bound)
-{
-    return draw(chance) % bound;
-}
-
-static bool one_in(struct chance *chance, uint64_t n)
-{
-    return below(chance, n) == 0;
-}
-
 /* ------------------------------------------------------------------------------------------------------ messages -- */
 
 struct mark { /* the first bytes of every message; the rest follows from it */
@@ -112,6 +79,7 @@ struct round {
     unsigned publishers, subscribers, churners;
     uint32_t messages; /* per publisher and channel */
     uint32_t size_max;
+    uint64_t first; /* sequence of the first message of each channel */
     struct subscriber subs[SUBS_MAX];
     _Atomic uint64_t *marks[CHANNELS]; /* by sequence: which message it was, for the first who saw it */
     _Atomic bool published;
@@ -143,10 +111,11 @@ static uint64_t total(const struct round *round)
 /* All subscriptions must agree on what a sequence number stands for. */
 static void check_sequence(struct round *round, const struct bcast_event *event, const struct mark *mark, unsigned c)
 {
+    uint64_t at = event->sequence - round->first;
     uint64_t is = (uint64_t)(mark->publisher + 1) << 32 | mark->number, before = 0;
-    CHECK(event->sequence < total(round), "sequence %llu", (unsigned long long)event->sequence);
+    CHECK(at < total(round), "sequence %llu", (unsigned long long)event->sequence);
     CHECK(mark->channel == c, "a message of channel %u in %u", mark->channel, c);
-    if (!atomic_compare_exchange_strong(&round->marks[c][event->sequence], &before, is))
+    if (!atomic_compare_exchange_strong(&round->marks[c][at], &before, is))
         CHECK(before == is, "two messages with sequence %llu", (unsigned long long)event->sequence);
 }
 
@@ -166,8 +135,8 @@ static void take_gap(struct subscriber *s, const struct bcast_event *event, unsi
     CHECK(event->lost > 0, "an empty gap");
     uint64_t before = atomic_fetch_add(&s->accounted[c], event->lost);
     if (!s->shared)
-        CHECK(before + event->lost == event->sequence, "%llu + %llu lost is not %llu", (unsigned long long)before,
-              (unsigned long long)event->lost, (unsigned long long)event->sequence);
+        CHECK(before + event->lost == event->sequence - s->round->first, "%llu + %llu lost is not %llu",
+              (unsigned long long)before, (unsigned long long)event->lost, (unsigned long long)event->sequence);
 }
 
 static void take_message(struct subscriber *s, const struct bcast_event *event, unsigned c)
@@ -177,11 +146,11 @@ static void take_message(struct subscriber *s, const struct bcast_event *event, 
     check_sequence(s->round, event, &mark, c);
     uint64_t before = atomic_fetch_add(&s->accounted[c], 1);
     if (s->shared) {
-        CHECK(__atomic_exchange_n(&s->seen[c][event->sequence], 1, __ATOMIC_RELAXED) == 0, "sequence %llu twice",
-              (unsigned long long)event->sequence);
+        CHECK(__atomic_exchange_n(&s->seen[c][event->sequence - s->round->first], 1, __ATOMIC_RELAXED) == 0,
+              "sequence %llu twice", (unsigned long long)event->sequence);
     } else {
-        CHECK(before == event->sequence, "sequence %llu, not %llu", (unsigned long long)event->sequence,
-              (unsigned long long)before);
+        CHECK(before == event->sequence - s->round->first, "sequence %llu, not %llu",
+              (unsigned long long)event->sequence, (unsigned long long)before);
         check_order(s, &mark, c);
     }
     atomic_fetch_add_explicit(&deliveries, 1, memory_order_relaxed);
@@ -409,6 +378,19 @@ static void check_stats(struct round *round, struct subscriber *s)
           (unsigned long long)stats.queued);
 }
 
+/* Every other round all counters wrap around while it runs: segment numbers at 2^32, sequences at 2^64. */
+static void begin_counting(struct round *round)
+{
+#ifdef BCAST_TEST_HOOKS
+    bool wrap = one_in(&round->chance, 2);
+    round->first = wrap ? 0 - below(&round->chance, 2 * total(round)) : 0;
+    atomic_store(&memory_hooks.first_sequence, round->first);
+    atomic_store(&memory_hooks.first_number, wrap ? UINT32_MAX - (uint32_t)below(&round->chance, 10) : 0);
+#else
+    (void)round;
+#endif
+}
+
 static void run_round(uint64_t seed, bool large)
 {
     struct round *round = calloc(1, sizeof *round);
@@ -421,6 +403,7 @@ static void run_round(uint64_t seed, bool large)
     round->churners = (unsigned)below(chance, CHURNERS_MAX + 1);
     round->messages = 200 + (uint32_t)below(chance, 3000);
     round->size_max = one_in(chance, 2) ? 64 : 2000;
+    begin_counting(round);
     struct bcast_options options = bcast_options_init();
     options.publish_timeout_ms = 20000; /* as long as a reader's patience */
     CHECK(bcast_open("memory://", &options, &round->b) == BCAST_OK, "open");
