@@ -454,18 +454,17 @@ static int find(struct bcast_sub *sub, struct batch *batch, int timeout_ms)
 
 /* -------------------------------------------------------------------------------------------------- public calls -- */
 
-/* One thread at a time in an exclusive subscription. Two that enter at the very same moment may both get in: this is
- * to find mistakes, not to make them safe. */
+/* One thread at a time in an exclusive subscription: this finds mistakes. acquire, with the release in leave: what the
+ * last one inside has left is seen, by a thread that was only busy before too. */
 static inline bool enter(struct bcast_sub *sub)
 {
     if (sub->shared) {
         atomic_fetch_add(&sub->inside, 1); /* seq_cst: see turn_change */
         return true;
     }
-    if (atomic_load_explicit(&sub->inside, memory_order_relaxed) != 0)
-        return false;
-    atomic_store_explicit(&sub->inside, 1, memory_order_relaxed);
-    return true;
+    uint16_t nobody = 0;
+    return atomic_compare_exchange_strong_explicit(&sub->inside, &nobody, 1, memory_order_acquire,
+                                                   memory_order_relaxed);
 }
 
 static inline void leave(struct bcast_sub *sub)
