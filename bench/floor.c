@@ -21,7 +21,7 @@
 #define PAUSES 50
 #define YIELDS 100
 #define CHASES 32 /* and the same standing back of a reader that is too fast */
-#define APART 200
+#define APART 400
 #define FAR_BEHIND 256
 #define CROWDED (-96)
 #define GONE UINT64_MAX

@@ -12,7 +12,7 @@
 #define PAUSES 50      /* looks before yielding the processor */
 #define YIELDS 100     /* and yields before sleeping */
 #define CHASES 32      /* times that a reader catches up with the publisher before it stands back */
-#define APART 200      /* ... for so many pauses: a few microseconds */
+#define APART 400      /* ... for so many pauses: a few microseconds */
 #define FAR_BEHIND 256 /* messages read between two times: it cannot have been near all the while */
 #define CROWDED (-96)  /* where the count of times goes on from then */
 #define STALLED 2000   /* looks at a record whose publisher seems to be stopped, before looking once a millisecond */
