@@ -29,21 +29,33 @@ def floor(build, subscribers, messages):
     return float(run([f"{build}/bench/floor", str(messages), "64", str(subscribers)]))
 
 
-def measure(build, subscribers, rounds):
-    messages = 16000000 // max(1, subscribers // 4) if subscribers > 1 else 12000000
+def in_turn(what, rounds, measurements):
+    """One after another, so many rounds: a list of what each round gave."""
     rows = []
     for i in range(rounds):
-        print(f"\r{subscribers} subscribers: round {i + 1} of {rounds} ", end="", file=sys.stderr, flush=True)
-        rows.append({"floor": floor(build, subscribers, messages),
-                     "batch": fanout(build, subscribers, messages),
-                     "next": fanout(build, subscribers, messages, "--batch", "1")})
-    print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
-    result = {"subscribers": subscribers, "rounds": rounds}
-    for name in ("floor", "batch", "next"):
-        result[name] = statistics.median(row[name] for row in rows)
-    for name in ("batch", "next"):
-        result[name + "_ratio"] = statistics.median(row[name] / row["floor"] for row in rows)
-    return result
+        print(f"\r{what}: round {i + 1} of {rounds} ", end="", file=sys.stderr, flush=True)
+        rows.append([measure() for measure in measurements])
+    print("\r" + " " * 80 + "\r", end="", file=sys.stderr, flush=True)
+    return rows
+
+
+def median(rows, which):
+    return statistics.median(row[which] for row in rows)
+
+
+def median_ratio(rows, which, to):
+    return statistics.median(row[which] / row[to] for row in rows)
+
+
+def beside_the_floor(build, subscribers, rounds):
+    messages = 16000000 // max(1, subscribers // 4) if subscribers > 1 else 12000000
+    rows = in_turn(f"{subscribers} subscribers", rounds,
+                   [lambda: floor(build, subscribers, messages),
+                    lambda: fanout(build, subscribers, messages),
+                    lambda: fanout(build, subscribers, messages, "--batch", "1")])
+    return {"subscribers": subscribers, "rounds": rounds,
+            "floor": median(rows, 0), "batch": median(rows, 1), "next": median(rows, 2),
+            "batch_ratio": median_ratio(rows, 1, 0), "next_ratio": median_ratio(rows, 2, 0)}
 
 
 def cpu_ns(build, idle):
@@ -52,23 +64,18 @@ def cpu_ns(build, idle):
     return json.loads(out)["publisher_cpu_ns"]
 
 
-def in_turn(what, rounds, ours, other):
-    """Two measurements in turn; medians, and the median of their ratios."""
-    rows = []
-    for i in range(rounds):
-        print(f"\r{what}: round {i + 1} of {rounds} ", end="", file=sys.stderr, flush=True)
-        rows.append((ours(), other()))
-    print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
-    return {"what": what, "rounds": rounds, "ours": statistics.median(r[0] for r in rows),
-            "other": statistics.median(r[1] for r in rows), "ratio": statistics.median(r[0] / r[1] for r in rows)}
+def pair(what, rounds, ours, other):
+    rows = in_turn(what, rounds, [ours, other])
+    return {"what": what, "rounds": rounds, "ours": median(rows, 0), "other": median(rows, 1),
+            "ratio": median_ratio(rows, 0, 1)}
 
 
 def publishers(build, rounds):
-    yield in_turn("ns of CPU per message: 256 idle subscriptions, 1", rounds, lambda: cpu_ns(build, 256),
-                  lambda: cpu_ns(build, 1))
-    yield in_turn("M messages/s: 4 publishers to 1 subscriber, to a bare log", rounds,
-                  lambda: fanout(build, 1, 16000000, "--publishers", "4"),
-                  lambda: float(run([f"{build}/bench/floor", "-log", "4", "4000000", "64", "1"])))
+    yield pair("ns of CPU per message: 256 idle subscriptions, 1", rounds,
+               lambda: cpu_ns(build, 256), lambda: cpu_ns(build, 1))
+    yield pair("M messages/s: 4 publishers to 1 subscriber, to a bare log", rounds,
+               lambda: fanout(build, 1, 16000000, "--publishers", "4"),
+               lambda: float(run([f"{build}/bench/floor", "-log", "4", "4000000", "64", "1"])))
 
 
 def main():
@@ -81,7 +88,7 @@ def main():
     if not arguments.json:
         print("subscribers  floor  next_batch  next   next_batch/floor  next/floor   (M deliveries/s, 64 bytes, block)")
     for subscribers in map(int, arguments.subscribers.split(",")):
-        r = measure(arguments.build, subscribers, arguments.rounds)
+        r = beside_the_floor(arguments.build, subscribers, arguments.rounds)
         if arguments.json:
             print(json.dumps(r), flush=True)
         else:

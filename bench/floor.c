@@ -81,7 +81,7 @@ static void wait_for_tail(uint64_t at, int *looks)
 static void *read_all(void *argument)
 {
     struct reader *me = argument;
-    uint64_t at = 0, told = 0;
+    uint64_t at = 0, told = 0, far_behind = FAR_BEHIND * padded(ring.size);
     long count = 0;
     int looks = 0, chase = 0;
     while (count < ring.messages) {
@@ -95,8 +95,7 @@ static void *read_all(void *argument)
             continue;
         }
         looks = 0;
-        uint64_t step = (tail - at) / padded(ring.size);
-        if (step > FAR_BEHIND)
+        if (tail - at > far_behind)
             chase = CROWDED;
         else
             chase += chase < CHASES;

@@ -35,8 +35,9 @@ struct scene {
     _Atomic int next_index;
 };
 
+enum { PUBLISH_US, LAST_US, LAST_P99_US, FIGURES };
 struct figures {
-    double publish_us, last_us, last_p99_us;
+    double of[FIGURES];
 };
 
 static uint64_t now_ns(void)
@@ -143,41 +144,35 @@ static struct figures play(bool bare, int sleepers)
         last[i] = (double)(atomic_load(&scene.last_ns) - begin) / 1e3;
     }
     tear_down(&scene);
-    return (struct figures){part(publish, SHOTS, 0.5), part(last, SHOTS, 0.5), part(last, SHOTS, 0.99)};
+    return (struct figures){{part(publish, SHOTS, 0.5), part(last, SHOTS, 0.5), part(last, SHOTS, 0.99)}};
 }
 
 enum { OURS_ONE, BARE_ONE, OURS_MANY, BARE_MANY, SCENES };
 static struct figures results[SCENES][ROUNDS_MOST];
 
-static double median(int scene, size_t field, int rounds)
+static double median(int scene, int figure, int rounds)
 {
     static double values[ROUNDS_MOST];
     for (int i = 0; i < rounds; i++)
-        memcpy(&values[i], (char *)&results[scene][i] + field, sizeof values[i]);
+        values[i] = results[scene][i].of[figure];
     return part(values, rounds, 0.5);
 }
 
 /* The median of the ratios within each round. */
-static double ratio(int scene, int to, size_t field, int rounds)
+static double ratio(int scene, int to, int figure, int rounds)
 {
     static double values[ROUNDS_MOST];
-    for (int i = 0; i < rounds; i++) {
-        double a, b;
-        memcpy(&a, (char *)&results[scene][i] + field, sizeof a);
-        memcpy(&b, (char *)&results[to][i] + field, sizeof b);
-        values[i] = a / b;
-    }
+    for (int i = 0; i < rounds; i++)
+        values[i] = results[scene][i].of[figure] / results[to][i].of[figure];
     return part(values, rounds, 0.5);
 }
-
-#define FIELD(name) offsetof(struct figures, name)
 
 static void report(int rounds, int many, bool json)
 {
     static const char *const names[SCENES] = {"library", "bare futex", "library", "bare futex"};
-    double publish = ratio(OURS_MANY, OURS_ONE, FIELD(publish_us), rounds);
-    double last = ratio(OURS_MANY, BARE_MANY, FIELD(last_us), rounds);
-    double p99 = ratio(OURS_ONE, BARE_ONE, FIELD(last_p99_us), rounds);
+    double publish = ratio(OURS_MANY, OURS_ONE, PUBLISH_US, rounds);
+    double last = ratio(OURS_MANY, BARE_MANY, LAST_US, rounds);
+    double p99 = ratio(OURS_ONE, BARE_ONE, LAST_P99_US, rounds);
     if (json) {
         printf("{\"rounds\": %d, \"subscribers\": %d, \"publish_many_to_one\": %.3f, \"last_to_wake_all\": %.3f, "
                "\"p99_to_futex\": %.3f}\n",
@@ -187,8 +182,7 @@ static void report(int rounds, int many, bool json)
     printf("%-10s  %8s  %10s  %14s  %11s\n", "", "sleepers", "publish µs", "last has it µs", "its p99 µs");
     for (int i = 0; i < SCENES; i++)
         printf("%-10s  %8d  %10.2f  %14.2f  %11.2f\n", names[i], i < OURS_MANY ? 1 : many,
-               median(i, FIELD(publish_us), rounds), median(i, FIELD(last_us), rounds),
-               median(i, FIELD(last_p99_us), rounds));
+               median(i, PUBLISH_US, rounds), median(i, LAST_US, rounds), median(i, LAST_P99_US, rounds));
     printf("publish, %d parked to one parked: %.2f   last of %d to wake-all: %.2f   p99 of one to bare futex: %.2f\n",
            many, publish, many, last, p99);
 }

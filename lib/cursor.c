@@ -296,10 +296,10 @@ static size_t count_records(struct segment *segment, uint64_t *offset, size_t ma
     if (!segment->dedicated && atomic_load_explicit(&segment->capacity, memory_order_acquire) == 0)
         return 0;
     while (count < max && *offset != end) {
-        uint64_t header = atomic_load_explicit(segment_header(segment, *offset), memory_order_acquire);
+        uint64_t header = record_look(segment->data + *offset);
         if (header == 0)
             break;
-        *offset += record_bytes(record_size(header), record_extra_size(header));
+        *offset += record_stride(header);
         count++;
     }
     return count;

@@ -86,8 +86,7 @@ enum cursor_result cursor_look(struct cursor *cursor, struct cursor_gap *gap);
 
 static inline uint64_t cursor_header(const struct cursor *cursor)
 {
-    /* acquire: pairs with the publisher's commit */
-    return atomic_load_explicit((_Atomic uint64_t *)(void *)(cursor->data + cursor->offset), memory_order_acquire);
+    return record_look(cursor->data + cursor->offset);
 }
 
 static inline uint64_t cursor_sequence(const struct cursor *cursor)
@@ -103,7 +102,7 @@ void cursor_leave_dedicated(struct cursor *cursor);
 
 static inline void cursor_skip(struct cursor *cursor, uint64_t header)
 {
-    cursor->offset += record_bytes(record_size(header), record_extra_size(header));
+    cursor->offset += record_stride(header);
     cursor_set_sequence(cursor, cursor_sequence(cursor) + 1);
     if (cursor->offset == cursor->end)
         cursor_leave_dedicated(cursor); /* so that its memory goes with its event */

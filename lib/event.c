@@ -30,15 +30,15 @@ static void release_borrowed(struct hold *hold)
 void event_release(struct bcast_event *event)
 {
     uintptr_t hold = event->hold;
-    void *what = (void *)(hold & ~(uintptr_t)HOLD_MASK);
+    void *what = (void *)(hold & ~(uintptr_t)BORROWED_MASK);
     event->hold = 0;
     if (what == NULL)
         return;
-    switch (hold & HOLD_MASK) {
-    case HOLD_PLAIN:
-    case HOLD_OTHER: release_borrowed(what); break;
-    case HOLD_SEGMENT: segment_unpin(what); break;
-    case HOLD_KEPT: release_kept(what); break;
+    switch (hold & BORROWED_MASK) {
+    case BORROWED_PLAIN:
+    case BORROWED_OTHER: release_borrowed(what); break;
+    case BORROWED_SEGMENT: segment_unpin(what); break;
+    case BORROWED_KEPT: release_kept(what); break;
     }
 }
 
@@ -58,8 +58,8 @@ void bcast_release(struct bcast_event *event)
 
 static struct segment *segment_of(const struct bcast_event *event)
 {
-    void *what = (void *)(event->hold & ~(uintptr_t)HOLD_MASK);
-    return (event->hold & HOLD_MASK) == HOLD_SEGMENT ? what : ((struct hold *)what)->segment;
+    void *what = (void *)(event->hold & ~(uintptr_t)BORROWED_MASK);
+    return (event->hold & BORROWED_MASK) == BORROWED_SEGMENT ? what : ((struct hold *)what)->segment;
 }
 
 /* Charges the budget, or says that it is spent. */
@@ -90,7 +90,7 @@ int bcast_keep(struct bcast_event *event)
 {
     if (event == NULL || event->kind == 0)
         return error_set(BCAST_ERR_INVALID, "bcast_keep: there is no event to keep");
-    if (event->hold == 0 || (event->hold & HOLD_MASK) == HOLD_KEPT)
+    if (event->hold == 0 || (event->hold & BORROWED_MASK) == BORROWED_KEPT)
         return BCAST_OK; /* kept already, or a gap: it borrows nothing but its channel's name */
     struct segment *segment = segment_of(event);
     struct channel *channel = (struct channel *)(void *)segment->ring; /* a channel begins with its ring */
@@ -117,6 +117,6 @@ int bcast_keep(struct bcast_event *event)
         copy_into(kept, event, extra);
     }
     event_release(event);
-    event->hold = (uintptr_t)kept | HOLD_KEPT;
+    event->hold = (uintptr_t)kept | BORROWED_KEPT;
     return BCAST_OK;
 }

@@ -121,10 +121,10 @@ bool outbound_look(struct outbound *outbound, struct outbound_batch *batch)
     uint64_t offset = cursor->offset, number = cursor_sequence(cursor);
     while (batch->count < OUTBOUND_BATCH && offset != cursor->end) {
         unsigned char *record = cursor->data + offset;
-        uint64_t header = atomic_load_explicit((_Atomic uint64_t *)(void *)record, memory_order_acquire);
+        uint64_t header = record_look(record);
         if (header == 0 || !read_message(batch, record, header, number++))
             break;
-        offset += record_bytes(record_size(header), record_extra_size(header));
+        offset += record_stride(header);
     }
     return true;
 }

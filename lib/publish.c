@@ -16,7 +16,6 @@ struct bcast_channel {
 };
 
 #define EXTRA_ON_STACK 1024
-#define QUICK_BYTES 65536 /* what is larger need not be in such a hurry */
 
 static int too_large(const struct bcast *b, size_t size)
 {
@@ -194,16 +193,16 @@ int bcast_publish(struct bcast *b, const char *channel, const void *data, size_t
 /* The common case, without a detour: no broker, somebody listens, and there is room. */
 static inline bool publish_quick(struct bcast *b, struct channel *channel, const void *data, size_t size)
 {
-    return os_guard_raised(&b->guard) && b->io == NULL && size <= QUICK_BYTES && size <= b->max_message_bytes &&
-           data != NULL && heard(&channel->ring) && ring_publish_quick(&channel->ring, data, size);
+    return os_guard_raised(&b->guard) && b->io == NULL && size <= b->max_message_bytes && data != NULL &&
+           heard(&channel->ring) && ring_publish_quick(&channel->ring, data, size);
 }
 
 int bcast_publish_to(struct bcast_channel *channel, const void *data, size_t size)
 {
-    if (channel != NULL && publish_quick(channel->b, channel->channel, data, size))
-        return BCAST_OK;
     if (channel == NULL)
         return error_set(BCAST_ERR_INVALID, "bcast_publish_to wants a channel from bcast_channel");
+    if (publish_quick(channel->b, channel->channel, data, size))
+        return BCAST_OK;
     return publish_plain(channel->b, NULL, channel->channel, data, size);
 }
 

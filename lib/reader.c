@@ -12,7 +12,7 @@
 #define PAUSES 50      /* looks before yielding the processor */
 #define YIELDS 100     /* and yields before sleeping */
 #define CHASES 32      /* times that a reader catches up with the publisher before it stands back */
-#define APART 400      /* ... for so many pauses: a few microseconds */
+#define APART 400      /* ... for so many pauses: one to twenty microseconds, by the processor */
 #define FAR_BEHIND 256 /* messages read between two times: it cannot have been near all the while */
 #define CROWDED (-96)  /* where the count of times goes on from then */
 #define STALLED 2000   /* looks at a record whose publisher seems to be stopped, before looking once a millisecond */
@@ -72,7 +72,7 @@ static void fill_gap(struct bcast_event *event, const struct channel *channel, c
 /* Does the event still hold a plain message of this hold, so that its channel and the rest need not be written again? */
 static inline bool is_plain(const struct bcast_event *event, const struct hold *hold)
 {
-    return event->hold == ((uintptr_t)hold | HOLD_PLAIN);
+    return event->hold == ((uintptr_t)hold | BORROWED_PLAIN);
 }
 
 static inline void refill_plain(struct bcast_event *event, const unsigned char *record, uint64_t header,
@@ -130,7 +130,8 @@ static NOINLINE uint64_t take_other(struct bcast_sub *sub, struct source *source
     hold->events++; /* before the event's old one goes, which may be of this very hold */
     event_release(event);
     /* Whoever finds a plain event in its hand need not ask whether the segment is a dedicated one. */
-    event->hold = (uintptr_t)hold | (plain_record(header) && !hold->segment->dedicated ? HOLD_PLAIN : HOLD_OTHER);
+    event->hold =
+        (uintptr_t)hold | (plain_record(header) && !hold->segment->dedicated ? BORROWED_PLAIN : BORROWED_OTHER);
     fill_message(event, source->channel, record, header, sequence);
     return 1;
 }
@@ -143,12 +144,6 @@ struct run {
     uint64_t sequence;
 };
 
-static inline uint64_t run_header(const struct run *run)
-{
-    /* acquire: pairs with the publisher's commit */
-    return atomic_load_explicit((_Atomic uint64_t *)(void *)run->record, memory_order_acquire);
-}
-
 /* As long as plain messages go into events that held one before. Nothing is called here, so that all of it stays in
  * registers; this loop is what bcast_next_batch costs. Messages of one size follow each other more often than not: then
  * the processor, which predicts that branch, need not wait for a header to arrive before it fetches the next. */
@@ -156,7 +151,7 @@ static inline struct run take_plain(struct run run, const struct hold *hold)
 {
     uint64_t header, last = UINT64_MAX, stride = 0; /* no header is that */
     for (; run.event != run.last && is_plain(run.event, hold); run.event++, run.sequence++, run.record += stride) {
-        header = run_header(&run);
+        header = record_look(run.record);
         if (header != last) {
             if (!plain_record(header))
                 break;
@@ -177,10 +172,10 @@ static size_t take_exclusive(struct bcast_sub *sub, struct source *source, struc
     uint64_t others = 0, header;
     for (;;) {
         run = take_plain(run, cursor->hold);
-        if (run.event == run.last || run.record == run.end || (header = run_header(&run)) == 0)
+        if (run.event == run.last || run.record == run.end || (header = record_look(run.record)) == 0)
             break;
         others += 1 - take_other(sub, source, run.event, run.record, header, run.sequence);
-        run.record += record_bytes(record_size(header), record_extra_size(header));
+        run.record += record_stride(header);
         run.event++;
         run.sequence++;
     }
@@ -209,10 +204,10 @@ static size_t take_claimed(struct bcast_sub *sub, struct source *source, const s
         } else {
             event_release(event);
             fill_message(event, source->channel, record, header, claim->sequence + i);
-            event->hold = (uintptr_t)claim->segment | HOLD_SEGMENT;
+            event->hold = (uintptr_t)claim->segment | BORROWED_SEGMENT;
             messages++;
         }
-        record += record_bytes(record_size(header), record_extra_size(header));
+        record += record_stride(header);
     }
     count_up(sub, &sub->received, messages);
     return claim->count;
@@ -511,13 +506,30 @@ static inline bool take_one(struct bcast_sub *sub, struct bcast_event *event)
     return true;
 }
 
-static int next_events(struct bcast_sub *sub, struct batch *batch, int timeout_ms)
+/* What bcast_next and bcast_next_batch have in common. Events that are not filled end up empty. */
+static int read_events(struct bcast_sub *sub, struct batch *batch, int timeout_ms)
 {
-    for (size_t i = 0; i < batch->max; i++)
-        event_release(&batch->events[i]);
-    int status = find(sub, batch, timeout_ms);
-    if (status != BCAST_OK)
-        batch->count = 0;
+    int status = BCAST_OK;
+    if (!enter(sub))
+        return busy();
+    struct source *quick = quick_source(sub);
+    if (quick != NULL) {
+        stand_back(sub, timeout_ms);
+        batch->count = take_exclusive(sub, quick, batch);
+        if (batch->count < batch->max)
+            caught_up(sub, quick);
+    }
+    if (batch->count == 0) {
+        for (size_t i = 0; i < batch->max; i++)
+            event_release(&batch->events[i]);
+        status = find(sub, batch, timeout_ms);
+        if (status != BCAST_OK)
+            batch->count = 0;
+    }
+    for (size_t i = batch->count; i < batch->max; i++)
+        if (batch->events[i].kind != 0)
+            bcast_release(&batch->events[i]);
+    leave(sub);
     return status;
 }
 
@@ -529,21 +541,7 @@ static NOINLINE int next_any(struct bcast_sub *sub, struct bcast_event *event, i
                          "bcast_next wants a subscription, an event, and a time-out in milliseconds, "
                          "BCAST_FOREVER or BCAST_NOWAIT");
     struct batch batch = {event, 1, 0};
-    int status = BCAST_OK;
-    if (!enter(sub))
-        return busy();
-    struct source *quick = quick_source(sub);
-    if (quick != NULL) {
-        stand_back(sub, timeout_ms);
-        batch.count = take_exclusive(sub, quick, &batch);
-        caught_up(sub, quick);
-    }
-    if (batch.count == 0)
-        status = next_events(sub, &batch, timeout_ms);
-    if (status != BCAST_OK)
-        event_clear(event);
-    leave(sub);
-    return status;
+    return read_events(sub, &batch, timeout_ms);
 }
 
 int bcast_next(struct bcast_sub *sub, struct bcast_event *event, int timeout_ms)
@@ -559,26 +557,8 @@ int bcast_next_batch(struct bcast_sub *sub, struct bcast_event *events, size_t m
         return error_set(BCAST_ERR_INVALID, "bcast_next_batch wants a subscription, events, how many, where to count "
                                             "them, and a time-out");
     struct batch batch = {events, max, 0};
-    int status = BCAST_OK;
-    *count = 0;
-    if (!enter(sub))
-        return busy();
-    struct source *quick = quick_source(sub);
-    if (quick != NULL) {
-        stand_back(sub, timeout_ms);
-        batch.count = take_exclusive(sub, quick, &batch);
-        if (batch.count < max)
-            caught_up(sub, quick);
-    }
-    if (batch.count == 0)
-        status = next_events(sub, &batch, timeout_ms);
-    for (size_t i = batch.count; i < max; i++)
-        if (events[i].kind != 0) {
-            event_release(&events[i]);
-            event_clear(&events[i]);
-        }
+    int status = read_events(sub, &batch, timeout_ms);
     *count = batch.count;
-    leave(sub);
     return status;
 }
 

@@ -356,8 +356,8 @@ static enum ring_result wait_for_room(struct ring *ring, int64_t deadline_ns, co
         uint32_t seen = atomic_load(&ring->space);
         struct room room = look_for_room(ring);
         enum ring_result result = RING_OK;
-        if (!os_guard_raised(
-                guard)) /* lowered before `space` is rung: after a look at `seen` we see one or the other */
+        /* The guard is lowered before `space` is rung: after a look at `seen` we see one or the other. */
+        if (!os_guard_raised(guard))
             result = RING_CLOSED;
         else if (room.deadlock)
             result = RING_DEADLOCK;
@@ -379,8 +379,8 @@ static void ring_space(struct ring *ring)
     if (atomic_load(&ring->space_waiters) == 0) /* seq_cst: pairs with wait_for_room */
         return;
     ring_interrupt(ring);
-    atomic_fetch_add(&ring->space_ringers,
-                     1); /* seq_cst, before the look at space_bell: pairs with ring_notify_space */
+    /* seq_cst, before the look at space_bell: pairs with ring_notify_space */
+    atomic_fetch_add(&ring->space_ringers, 1);
     struct bell *bell = atomic_load(&ring->space_bell);
     if (bell != NULL)
         bell_ring_one(bell);
@@ -455,11 +455,23 @@ static void fill(unsigned char *at, const struct record *record)
         memcpy(at, record->data, record->size);
 }
 
-static void commit(_Atomic uint64_t *header, const struct record *record)
+static inline void commit(unsigned char *at, uint64_t header)
 {
-    /* release: pairs with the acquire of every reader of a header */
-    atomic_store_explicit(header, record_header(record->size, record->extra_size) | record->flags,
-                          memory_order_release);
+    /* release: pairs with the acquire in record_look */
+    atomic_store_explicit((_Atomic uint64_t *)(void *)at, header, memory_order_release);
+}
+
+static void write_record(unsigned char *at, const struct record *record)
+{
+    fill(at + RECORD_HEADER, record);
+    commit(at, record_header(record->size, record->extra_size) | record->flags);
+}
+
+/* The readers that waited when `word` was exchanged. */
+static inline void ring_waiting(struct ring *ring, uint64_t word)
+{
+    if (word & WORD_WAIT)
+        waiter_ring_list(&ring->armed);
 }
 
 /* A message larger than a segment gets one of its own. It is copied before anybody is kept waiting. */
@@ -470,8 +482,7 @@ static enum ring_result publish_dedicated(struct ring *ring, const struct record
     unsigned char *data = memory_get_block(need + RECORD_HEADER);
     if (data == NULL)
         return RING_NOMEM;
-    fill(data + RECORD_HEADER, record);
-    commit((_Atomic uint64_t *)(void *)data, record);
+    write_record(data, record);
     for (;;) {
         keeper_enter(ring);
         reclaim(ring);
@@ -503,8 +514,7 @@ static enum ring_result publish_dedicated(struct ring *ring, const struct record
     set_capacity(next, 0, 0);
     uint64_t word = link_next(ring, next, segment);
     keeper_leave(ring);
-    if (word & WORD_WAIT)
-        waiter_ring_list(&ring->armed);
+    ring_waiting(ring, word);
     return RING_OK;
 }
 
@@ -532,18 +542,20 @@ static inline bool reserve(struct ring *ring, uint64_t need, const struct place 
                                                    memory_order_relaxed);
 }
 
+static inline unsigned char *record_at(const struct place *place)
+{
+    return place->segment->data + word_offset(place->word);
+}
+
 bool ring_publish_quick(struct ring *ring, const void *data, size_t size)
 {
     uint64_t need = record_bytes(size, 0);
     struct place place;
     if (!has_room(ring, need, &place) || !reserve(ring, need, &place))
         return false;
-    _Atomic uint64_t *header = segment_header(place.segment, word_offset(place.word));
-    memcpy((unsigned char *)header + RECORD_HEADER, data, size);
-    /* release: pairs with the acquire of every reader of a header */
-    atomic_store_explicit(header, record_header(size, 0), memory_order_release);
-    if (place.word & WORD_WAIT)
-        waiter_ring_list(&ring->armed);
+    memcpy(record_at(&place) + RECORD_HEADER, data, size);
+    commit(record_at(&place), record_header(size, 0));
+    ring_waiting(ring, place.word);
     return true;
 }
 
@@ -554,18 +566,18 @@ enum ring_result ring_publish(struct ring *ring, const struct record *record, in
     if (need > SEGMENT_BYTES)
         return publish_dedicated(ring, record, need, deadline_ns, guard);
     struct place place;
-    for (int looks = 0; !has_room(ring, need, &place) || !reserve(ring, need, &place);) {
-        if (has_room(ring, need, &place))
-            continue;
-        enum ring_result result = make_room(ring, need, deadline_ns, guard, &looks);
-        if (result != RING_OK)
-            return result;
+    int looks = 0;
+    for (;;) {
+        if (!has_room(ring, need, &place)) {
+            enum ring_result result = make_room(ring, need, deadline_ns, guard, &looks);
+            if (result != RING_OK)
+                return result;
+        } else if (reserve(ring, need, &place)) {
+            break;
+        }
     }
-    _Atomic uint64_t *header = segment_header(place.segment, word_offset(place.word));
-    fill((unsigned char *)header + RECORD_HEADER, record);
-    commit(header, record);
-    if (place.word & WORD_WAIT)
-        waiter_ring_list(&ring->armed);
+    write_record(record_at(&place), record);
+    ring_waiting(ring, place.word);
     return RING_OK;
 }
 

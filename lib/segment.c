@@ -122,10 +122,10 @@ bool segment_all_committed(struct segment *segment)
         return true;
     uint64_t end = atomic_load_explicit(&segment->end, memory_order_relaxed);
     for (uint64_t offset = 0; offset < end;) {
-        uint64_t header = atomic_load_explicit(segment_header(segment, offset), memory_order_acquire);
+        uint64_t header = record_look(segment->data + offset);
         if (header == 0)
             return false;
-        offset += record_bytes(record_size(header), record_extra_size(header));
+        offset += record_stride(header);
     }
     return true;
 }

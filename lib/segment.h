@@ -42,6 +42,16 @@ static inline uint64_t record_bytes(uint64_t size, uint64_t extra_size)
 {
     return RECORD_HEADER + record_padded(extra_size) + record_padded(size);
 }
+/* From a record with this header to the next. */
+static inline uint64_t record_stride(uint64_t header)
+{
+    return record_bytes(record_size(header), record_extra_size(header));
+}
+/* The header of the record at `record`; 0 until it is complete. acquire: pairs with the publisher's commit. */
+static inline uint64_t record_look(const unsigned char *record)
+{
+    return atomic_load_explicit((_Atomic uint64_t *)(uintptr_t)record, memory_order_acquire);
+}
 
 struct gap_record { /* messages that a backend says were missed here */
     uint64_t lost;
@@ -58,7 +68,7 @@ void pool_fini(struct pool *pool);
 
 #define SEGMENT_RETIRED UINT32_C(0x80000000) /* no longer in the chain */
 #define SEGMENT_FREE UINT32_C(0x40000000)    /* without data, waiting to be used again */
-#define SEGMENT_PINS(references) ((references)&UINT32_C(0x3fffffff))
+#define SEGMENT_PINS(references) (UINT32_C(0x3fffffff) & (references))
 
 struct ring;
 
@@ -100,10 +110,5 @@ void segment_drop_data(struct segment *segment);
 void ring_segment_opened(struct ring *ring);
 void ring_segment_freed(struct ring *ring, struct segment *segment);
 struct pool *ring_pool(struct ring *ring);
-
-static inline _Atomic uint64_t *segment_header(struct segment *segment, uint64_t offset)
-{
-    return (_Atomic uint64_t *)(void *)(segment->data + offset);
-}
 
 #endif

@@ -22,10 +22,11 @@ struct source { /* one channel of a subscription */
     _Atomic bool removed;
 };
 
-enum attention {                             /* why a reader should look up from its ring */
-                 ATTENTION_CLOSED = 1,       /* cancelled, or the broadcast was shut down */
-                 ATTENTION_DISCONNECTED = 2, /* overflowed */
-                 ATTENTION_CHANGED = 4       /* channels were added or removed */
+/* Why a reader should look up from its ring. */
+enum attention {
+    ATTENTION_CLOSED = 1,       /* cancelled, or the broadcast was shut down */
+    ATTENTION_DISCONNECTED = 2, /* overflowed */
+    ATTENTION_CHANGED = 4       /* channels were added or removed */
 };
 
 struct bcast_sub {
@@ -71,7 +72,7 @@ void sub_forget_removed(struct bcast_sub *sub);
 
 /* What `event->hold` is, told apart by its lowest bits: a struct hold, for a message that is nothing but its data and
  * shares its segment (PLAIN), or for any other; a struct segment; a struct kept (event.c). */
-enum { HOLD_PLAIN = 0, HOLD_OTHER = 1, HOLD_SEGMENT = 2, HOLD_KEPT = 3, HOLD_MASK = 3 };
+enum { BORROWED_PLAIN = 0, BORROWED_OTHER = 1, BORROWED_SEGMENT = 2, BORROWED_KEPT = 3, BORROWED_MASK = 3 };
 
 void event_release(struct bcast_event *event); /* ends the borrow; leaves the fields as they are */
 void event_clear(struct bcast_event *event);

@@ -40,23 +40,22 @@ static struct source *dequeue(struct bcast_sub *sub)
 
 /* With the turn: `source` has just gone empty, and its channel may have grown. It is trimmed when it has been so for a
  * while, whatever the other channels do meanwhile. */
-static void remember_rest(struct bcast_sub *sub, struct source *source)
+static void remember_rest(struct bcast_sub *sub, struct source *source, int64_t now)
 {
     if (source->resting)
         return;
     source->resting = true;
-    source->rested_ns = clock_ns();
+    source->rested_ns = now;
     source->next_rested = NULL;
     *sub->rested_end = source;
     sub->rested_end = &source->next_rested;
 }
 
 /* With the turn: trims up to `most` of those that have rested for long enough. */
-static void trim_rested(struct bcast_sub *sub, int most)
+static void trim_rested(struct bcast_sub *sub, int most, int64_t now)
 {
-    int64_t due = clock_ns() - TURN_TRIM_NS;
     struct source *source;
-    for (; most > 0 && (source = sub->rested) != NULL && source->rested_ns <= due; most--) {
+    for (; most > 0 && (source = sub->rested) != NULL && now - source->rested_ns >= TURN_TRIM_NS; most--) {
         source->resting = false;
         sub->rested = source->next_rested;
         if (sub->rested == NULL)
@@ -123,18 +122,19 @@ int turn_switch(struct bcast_sub *sub, struct source *from, bool empty, struct s
     if (!turn_try(sub))
         return SOON;
     int status = FOUND;
+    int64_t now = clock_ns();
     if (atomic_load_explicit(&sub->active, memory_order_relaxed) == from) { /* else another worker was faster */
         if (from != NULL && !atomic_load_explicit(&from->removed, memory_order_relaxed)) {
             bool rests = empty && turn_rest(from);
             if (rests)
-                remember_rest(sub, from);
+                remember_rest(sub, from, now);
             else
                 enqueue(sub, from);
             if (empty && !rests && *soon == NULL)
                 *soon = from;
         }
         if (sub->rested != NULL)
-            trim_rested(sub, 2); /* more than one comes in at a time: the list gets shorter */
+            trim_rested(sub, 2, now); /* more than one comes in at a time: the list gets shorter */
         struct source *next = next_source(sub);
         atomic_store(&sub->active, next); /* seq_cst: pairs with sleep_on_bell */
         atomic_store_explicit(&sub->streak, 0, memory_order_relaxed);
@@ -157,7 +157,7 @@ bool turn_trim(struct bcast_sub *sub)
     }
     if (!turn_try(sub))
         return false;
-    trim_rested(sub, INT_MAX);
+    trim_rested(sub, INT_MAX, clock_ns());
     bool all = sub->rested == NULL;
     turn_leave(sub);
     return all;

@@ -129,20 +129,10 @@ static void run(uint64_t seed)
 
 int main(int count, char **words)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    uint64_t seed = (uint64_t)now.tv_sec * 1000003 + (uint64_t)now.tv_nsec, rounds = 0;
-    time_t end = now.tv_sec;
-    for (int i = 1; i + 1 < count; i += 2)
-        if (strcmp(words[i], "--seed") == 0)
-            seed = strtoull(words[i + 1], NULL, 0);
-        else if (strcmp(words[i], "--seconds") == 0)
-            end += strtol(words[i + 1], NULL, 0);
-    printf("ending: first seed %llu\n", (unsigned long long)seed);
-    fflush(stdout);
-    do
-        run(seed + rounds++);
-    while (time(NULL) < end);
+    struct campaign c = campaign("ending", count, words);
+    uint64_t rounds = 0;
+    for (; campaign_goes_on(&c, rounds); rounds++)
+        run(c.seed + rounds);
     printf("ending: %llu rounds\n", (unsigned long long)rounds);
     return 0;
 }

@@ -29,9 +29,12 @@
 static _Atomic uint64_t deliveries, rounds_done;
 /* ------------------------------------------------------------------------------------------------------ messages -- */
 
-struct mark { /* the first bytes of every message; the rest follows from it */
+struct mark { /* the first bytes of every message that has any; the rest follows from it */
     uint32_t publisher, number, channel, size;
 };
+
+#define HUGE_BYTES (64u << 20) /* the default limit */
+#define IS_EMPTY UINT64_MAX    /* stands for a message without bytes, which cannot say whose it is */
 
 static unsigned char filler(const struct mark *mark, size_t i)
 {
@@ -40,13 +43,16 @@ static unsigned char filler(const struct mark *mark, size_t i)
 
 static void fill(unsigned char *data, const struct mark *mark)
 {
-    memcpy(data, mark, sizeof *mark);
+    memcpy(data, mark, mark->size != 0 ? sizeof *mark : 0);
     for (size_t i = sizeof *mark; i < mark->size; i++)
         data[i] = filler(mark, i);
 }
 
 static void check_data(const struct bcast_event *event, struct mark *mark)
 {
+    memset(mark, 0, sizeof *mark);
+    if (event->size == 0)
+        return;
     CHECK(event->size >= sizeof *mark, "size %zu", event->size);
     memcpy(mark, event->data, sizeof *mark);
     CHECK(mark->size == event->size, "size %zu, not %u", event->size, mark->size);
@@ -112,9 +118,9 @@ static uint64_t total(const struct round *round)
 static void check_sequence(struct round *round, const struct bcast_event *event, const struct mark *mark, unsigned c)
 {
     uint64_t at = event->sequence - round->first;
-    uint64_t is = (uint64_t)(mark->publisher + 1) << 32 | mark->number, before = 0;
+    uint64_t is = event->size == 0 ? IS_EMPTY : (uint64_t)(mark->publisher + 1) << 32 | mark->number, before = 0;
     CHECK(at < total(round), "sequence %llu", (unsigned long long)event->sequence);
-    CHECK(mark->channel == c, "a message of channel %u in %u", mark->channel, c);
+    CHECK(mark->channel == c || event->size == 0, "a message of channel %u in %u", mark->channel, c);
     if (!atomic_compare_exchange_strong(&round->marks[c][at], &before, is))
         CHECK(before == is, "two messages with sequence %llu", (unsigned long long)event->sequence);
 }
@@ -151,7 +157,8 @@ static void take_message(struct subscriber *s, const struct bcast_event *event, 
     } else {
         CHECK(before == event->sequence - s->round->first, "sequence %llu, not %llu",
               (unsigned long long)event->sequence, (unsigned long long)before);
-        check_order(s, &mark, c);
+        if (event->size != 0)
+            check_order(s, &mark, c);
     }
     atomic_fetch_add_explicit(&deliveries, 1, memory_order_relaxed);
 }
@@ -243,6 +250,8 @@ static void *read_all(void *argument)
 
 static uint32_t some_size(struct round *round, struct chance *chance)
 {
+    if (one_in(chance, 50))
+        return 0;
     uint32_t least = sizeof(struct mark);
     if (round->large && one_in(chance, 200))
         return (uint32_t)(100000 + below(chance, 400000));
@@ -255,12 +264,13 @@ static void *publish_all(void *argument)
     struct round *round = job->round;
     struct chance chance = {job->seed};
     struct bcast_channel *handles[CHANNELS];
-    unsigned char *data = malloc(1 << 20);
+    unsigned char *data = malloc(HUGE_BYTES);
+    uint32_t huge = round->large && one_in(&chance, 8) ? (uint32_t)below(&chance, round->messages) : UINT32_MAX;
     for (unsigned c = 0; c < CHANNELS; c++)
         CHECK(bcast_channel(round->b, names[c], 0, &handles[c]) == BCAST_OK, "channel");
     for (uint32_t n = 0; n < round->messages; n++)
         for (unsigned c = 0; c < CHANNELS; c++) {
-            struct mark mark = {job->index, n, c, some_size(round, &chance)};
+            struct mark mark = {job->index, n, c, n == huge && c == 0 ? HUGE_BYTES : some_size(round, &chance)};
             fill(data, &mark);
             int status;
             status = one_in(&chance, 2) ? bcast_publish_to(handles[c], data, mark.size)
@@ -405,6 +415,7 @@ static void run_round(uint64_t seed, bool large)
     round->size_max = one_in(chance, 2) ? 64 : 2000;
     begin_counting(round);
     struct bcast_options options = bcast_options_init();
+    options.keep_bytes = SIZE_MAX;
     options.publish_timeout_ms = 20000; /* as long as a reader's patience */
     CHECK(bcast_open("memory://", &options, &round->b) == BCAST_OK, "open");
     for (unsigned c = 0; c < CHANNELS; c++)
@@ -458,32 +469,12 @@ static void *watch(void *argument)
 
 int main(int count, char **words)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    uint64_t seed = (uint64_t)now.tv_sec * 1000003 + (uint64_t)now.tv_nsec, rounds = 0, seconds = 0;
-    bool large = false;
-    for (int i = 1; i < count; i++) {
-        if (strcmp(words[i], "--large") == 0)
-            large = true;
-        else if (i + 1 < count && strcmp(words[i], "--seed") == 0)
-            seed = strtoull(words[++i], NULL, 0);
-        else if (i + 1 < count && strcmp(words[i], "--rounds") == 0)
-            rounds = strtoull(words[++i], NULL, 0);
-        else if (i + 1 < count && strcmp(words[i], "--seconds") == 0)
-            seconds = strtoull(words[++i], NULL, 0);
-        else {
-            fprintf(stderr, "usage: stress [--seed N] [--rounds N] [--seconds N] [--large]\n");
-            return 2;
-        }
-    }
+    struct campaign c = campaign("stress", count, words);
     pthread_t watcher;
     pthread_create(&watcher, NULL, watch, NULL);
     pthread_detach(watcher);
-    time_t end = now.tv_sec + (time_t)seconds;
-    printf("stress: first seed %llu\n", (unsigned long long)seed);
-    fflush(stdout);
-    for (uint64_t i = 0; rounds != 0 ? i < rounds : time(NULL) < end; i++)
-        run_round(seed + i, large);
+    for (uint64_t i = 0; campaign_goes_on(&c, i); i++)
+        run_round(c.seed + i, c.large);
     printf("stress: %llu rounds, %llu deliveries, all accounted for\n", (unsigned long long)rounds_done,
            (unsigned long long)deliveries);
     return 0;

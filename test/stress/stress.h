@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 static _Atomic uint64_t current_seed;
 
@@ -42,6 +44,42 @@ static inline uint64_t below(struct chance *chance, uint64_t bound)
 static inline bool one_in(struct chance *chance, uint64_t n)
 {
     return below(chance, n) == 0;
+}
+
+/* What the command line asks for: `rounds` rounds, or as many as `seconds` allow, each with the next seed. */
+struct campaign {
+    uint64_t seed, rounds;
+    time_t end;
+    bool large;
+};
+
+static inline struct campaign campaign(const char *name, int count, char **words)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    struct campaign c = {.seed = (uint64_t)now.tv_sec * 1000003 + (uint64_t)now.tv_nsec, .end = now.tv_sec};
+    for (int i = 1; i < count; i++) {
+        if (strcmp(words[i], "--large") == 0) {
+            c.large = true;
+        } else if (i + 1 < count && strcmp(words[i], "--seed") == 0) {
+            c.seed = strtoull(words[++i], NULL, 0);
+        } else if (i + 1 < count && strcmp(words[i], "--rounds") == 0) {
+            c.rounds = strtoull(words[++i], NULL, 0);
+        } else if (i + 1 < count && strcmp(words[i], "--seconds") == 0) {
+            c.end += strtol(words[++i], NULL, 0);
+        } else {
+            fprintf(stderr, "usage: %s [--seed N] [--rounds N | --seconds N] [--large]\n", name);
+            exit(2);
+        }
+    }
+    printf("%s: first seed %llu\n", name, (unsigned long long)c.seed);
+    fflush(stdout);
+    return c;
+}
+
+static inline bool campaign_goes_on(const struct campaign *c, uint64_t done)
+{
+    return c->rounds != 0 ? done < c->rounds : done == 0 || time(NULL) < c->end;
 }
 
 #endif

@@ -116,7 +116,7 @@ static _Atomic uint64_t *reserve(struct bench *t)
     uint64_t word = atomic_load(&t->ring.word);
     assert_true(word_offset(word) + 16 <= atomic_load(&atomic_load(&t->ring.current)->capacity));
     atomic_store(&t->ring.word, word_advance(word, 16));
-    return segment_header(atomic_load(&t->ring.current), word_offset(word));
+    return (_Atomic uint64_t *)(void *)(atomic_load(&t->ring.current)->data + word_offset(word));
 }
 
 static void stopped_publisher(void **state)
