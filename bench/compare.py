@@ -3,7 +3,8 @@
 
 usage: compare.py BUILD [--rounds N] [--subscribers N,N] [--json]
 
-Prints medians in M deliveries/s, and the medians of the ratios taken within each round: machines drift, ratios do not.
+Prints medians in M deliveries/s (64 messages at a time with next_batch, and with the floor that describes messages in
+an array of events before it looks at them; one at a time with next), and the medians of the ratios taken within each round: machines drift, ratios do not.
 Then what publishers pay: with 256 idle subscriptions beside 1, and four at once beside four on a bare shared log.
 """
 import argparse
@@ -25,8 +26,8 @@ def fanout(build, subscribers, messages, *more):
     return result["deliveries_per_s"] / 1e6
 
 
-def floor(build, subscribers, messages):
-    return float(run([f"{build}/bench/floor", str(messages), "64", str(subscribers)]))
+def floor(build, subscribers, messages, *more):
+    return float(run([f"{build}/bench/floor", *more, str(messages), "64", str(subscribers)]))
 
 
 def in_turn(what, rounds, measurements):
@@ -52,9 +53,11 @@ def beside_the_floor(build, subscribers, rounds):
     rows = in_turn(f"{subscribers} subscribers", rounds,
                    [lambda: floor(build, subscribers, messages),
                     lambda: fanout(build, subscribers, messages),
-                    lambda: fanout(build, subscribers, messages, "--batch", "1")])
+                    lambda: fanout(build, subscribers, messages, "--batch", "1"),
+                    lambda: floor(build, subscribers, messages, "-events", "64")])
     return {"subscribers": subscribers, "rounds": rounds,
             "floor": median(rows, 0), "batch": median(rows, 1), "next": median(rows, 2),
+            "floor_events": median(rows, 3), "batch_ratio_events": median_ratio(rows, 1, 3),
             "batch_ratio": median_ratio(rows, 1, 0), "next_ratio": median_ratio(rows, 2, 0)}
 
 
@@ -86,14 +89,15 @@ def main():
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if not arguments.json:
-        print("subscribers  floor  next_batch  next   next_batch/floor  next/floor   (M deliveries/s, 64 bytes, block)")
+        print("M deliveries/s, 64 bytes, block; then the medians of ratios\n"
+              "subscribers  floor  with events  next_batch   next   next_batch/floor  /with events  next/floor")
     for subscribers in map(int, arguments.subscribers.split(",")):
         r = beside_the_floor(arguments.build, subscribers, arguments.rounds)
         if arguments.json:
             print(json.dumps(r), flush=True)
         else:
-            print(f"{subscribers:11}  {r['floor']:5.1f}  {r['batch']:10.1f}  {r['next']:5.1f}  {r['batch_ratio']:16.2f}"
-                  f"  {r['next_ratio']:10.2f}", flush=True)
+            print(f"{subscribers:11}  {r['floor']:5.1f}  {r['floor_events']:11.1f}  {r['batch']:10.1f}  {r['next']:5.1f}"
+                  f"  {r['batch_ratio']:16.2f}  {r['batch_ratio_events']:12.2f}  {r['next_ratio']:10.2f}", flush=True)
     for r in publishers(arguments.build, arguments.rounds):
         print(json.dumps(r) if arguments.json else f"{r['what']}: {r['ours']:.1f}, {r['other']:.1f}: {r['ratio']:.2f}",
               flush=True)

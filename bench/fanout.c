@@ -21,7 +21,8 @@ struct plan {
     size_t size;
     uint64_t messages, rate;
     enum bcast_policy policy;
-    bool json, brief;
+    enum payload_depth depth;
+    bool json;
 };
 
 struct run {
@@ -82,7 +83,7 @@ static void *publish(void *argument)
         if (plan->rate != 0)
             pace(start, i, plan->rate);
         payload_fill(data, plan->size, payload_mark(me->index, i),
-                     i % run->stamp_every == 0 ? now_ns(CLOCK_MONOTONIC) : 0, plan->brief);
+                     i % run->stamp_every == 0 ? now_ns(CLOCK_MONOTONIC) : 0, plan->depth);
         int status;
         while ((status = bcast_publish_to(run->channel, data, plan->size)) == BCAST_TIMEOUT)
             ;
@@ -102,7 +103,7 @@ struct tally {
     uint64_t received, lost, gaps;
     size_t size;  /* of every message */
     bool may_gap; /* numbers may be missing */
-    bool brief;   /* only the order is checked */
+    enum payload_depth depth;
 };
 
 static void note_latency(struct run *run, uint64_t time_ns)
@@ -112,18 +113,26 @@ static void note_latency(struct run *run, uint64_t time_ns)
     run->latencies[at] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
 }
 
-static inline void take(struct run *run, struct tally *tally, const struct bcast_event *event)
+static inline void take(struct run *run, struct tally *tally, const struct bcast_event *event, enum payload_depth depth)
 {
     if (event->kind == BCAST_GAP) {
         tally->lost += event->lost;
         tally->gaps++;
         return;
     }
-    uint64_t time_ns =
-        payload_check(&tally->reader, event->data, event->size, tally->size, tally->may_gap, tally->brief);
+    uint64_t time_ns = payload_check(&tally->reader, event->data, event->size, tally->size, tally->may_gap, depth);
     tally->received++;
     if (time_ns != 0)
         note_latency(run, time_ns);
+}
+
+/* Compiled once for each depth. */
+static inline void take_all(struct run *run, struct tally *tally, const struct bcast_event *events, size_t count)
+{
+    for (size_t i = 0; i < count && tally->depth == PAYLOAD_BYTES; i++)
+        take(run, tally, &events[i], PAYLOAD_BYTES);
+    for (size_t i = 0; i < count && tally->depth == PAYLOAD_SUM; i++)
+        take(run, tally, &events[i], PAYLOAD_SUM);
 }
 
 struct reading {
@@ -143,7 +152,7 @@ static int read_singly(struct reading *r)
 {
     int status = BCAST_OK;
     while (more(r) && (status = bcast_next(r->sub, r->events, 5000)) == BCAST_OK)
-        take(r->run, &r->tally, r->events);
+        take_all(r->run, &r->tally, r->events, 1);
     return status;
 }
 
@@ -152,8 +161,7 @@ static int read_batches(struct reading *r)
     size_t count;
     int status = BCAST_OK;
     while (more(r) && (status = bcast_next_batch(r->sub, r->events, r->run->plan.batch, &count, 5000)) == BCAST_OK)
-        for (size_t i = 0; i < count; i++)
-            take(r->run, &r->tally, &r->events[i]);
+        take_all(r->run, &r->tally, r->events, count);
     return status;
 }
 
@@ -169,8 +177,7 @@ static int read_shared(struct reading *r, _Atomic uint64_t *seen)
         if (status != BCAST_OK)
             break;
         uint64_t before = r->tally.received + r->tally.lost;
-        for (size_t i = 0; i < count; i++)
-            take(r->run, &r->tally, &r->events[i]);
+        take_all(r->run, &r->tally, r->events, count);
         uint64_t done = r->tally.received + r->tally.lost - before;
         if (atomic_fetch_add(seen, done) + done >= r->total)
             bcast_cancel(r->sub); /* the fellow workers may go */
@@ -190,7 +197,7 @@ static void *receive(void *argument)
                           .events = calloc(BATCH_MAX, sizeof *r->events),
                           .tally = {.size = plan->size,
                                     .may_gap = plan->policy != BCAST_BLOCK || plan->workers > 1,
-                                    .brief = plan->brief},
+                                    .depth = plan->depth},
                           .total = plan->messages / plan->publishers * plan->publishers};
     pthread_barrier_wait(&run->start);
     int status = plan->workers > 1 ? read_shared(r, &run->seen[which])
@@ -203,7 +210,9 @@ static void *receive(void *argument)
     atomic_fetch_add(&run->received, r->tally.received);
     atomic_fetch_add(&run->lost, r->tally.lost);
     atomic_fetch_add(&run->gaps, r->tally.gaps);
-    atomic_fetch_add(&run->wrong, r->tally.reader.wrong);
+    bool whole = r->tally.received == r->total && plan->depth == PAYLOAD_SUM;
+    bool adds_up = r->tally.reader.sum == payload_sum(plan->publishers, plan->messages / plan->publishers);
+    atomic_fetch_add(&run->wrong, r->tally.reader.wrong + (whole && !adds_up));
     free(r->events);
     free(r);
     return NULL;
@@ -349,11 +358,11 @@ static int measure(const struct plan *plan)
 static const char help[] =
     "usage: fanout [--url URL] [--subscribers N[,N...]] [--publishers N] [--size BYTES] [--messages N]\n"
     "              [--policy block|drop_oldest|disconnect] [--batch N] [--workers N] [--idle-subscribers N]\n"
-    "              [--rate N] [--check bytes|order] [--json]\n"
+    "              [--rate N] [--check bytes|sum] [--json]\n"
     "Publishes to one channel and checks what every subscription receives. --batch 1 uses bcast_next, more\n"
     "bcast_next_batch; --workers N lets N threads share each subscription; --rate is in messages per second and\n"
-    "publisher (0: as fast as possible). --check order looks at each message's number only, not at every byte: for\n"
-    "comparisons with programs that do no more. Latencies are from before publish to after next.\n";
+    "publisher (0: as fast as possible). --check sum only adds up the messages' numbers: for comparisons with\n"
+    "programs that do no more. Latencies are from before publish to after next.\n";
 
 static uint64_t number(const char *text, const char *option, uint64_t least, uint64_t most)
 {
@@ -377,11 +386,11 @@ static enum bcast_policy policy(const char *text)
     exit(2);
 }
 
-static bool is_brief(const char *text)
+static enum payload_depth depth(const char *text)
 {
-    if (strcmp(text, "order") == 0 || strcmp(text, "bytes") == 0)
-        return strcmp(text, "order") == 0;
-    fprintf(stderr, "fanout: --check is bytes or order, not '%s'\n", text);
+    if (strcmp(text, "sum") == 0 || strcmp(text, "bytes") == 0)
+        return strcmp(text, "sum") == 0 ? PAYLOAD_SUM : PAYLOAD_BYTES;
+    fprintf(stderr, "fanout: --check is bytes or sum, not '%s'\n", text);
     exit(2);
 }
 
@@ -416,7 +425,7 @@ static void parse(int count, char **words, struct plan *plan, char **subscribers
         case 'w': plan->workers = (unsigned)number(optarg, "workers", 1, 1024); break;
         case 'i': plan->idle = (unsigned)number(optarg, "idle-subscribers", 0, 100000); break;
         case 'r': plan->rate = number(optarg, "rate", 0, 1000000000); break;
-        case 'c': plan->brief = is_brief(optarg); break;
+        case 'c': plan->depth = depth(optarg); break;
         case 'j': plan->json = true; break;
         case 'h': fputs(help, stdout); exit(0);
         default: fputs(help, stderr); exit(2);

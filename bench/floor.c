@@ -1,8 +1,10 @@
 /* The floor: a bare ring that does the same work as the library and nothing else. One publisher, fixed segments of one
  * byte ring, gated readers; no channels, no policies, no API. The same messages, the same checks, the same pause, yield
  * and sleep, the same full fence before a publisher looks for sleepers (the library's is its compare-exchange).
- *     floor MESSAGES SIZE SUBSCRIBERS [RING_BITS]
- * prints M deliveries/s. With -log P instead: P publishers append to a shared log that nobody reads, as M messages/s. */
+ *     floor [-events N] MESSAGES SIZE SUBSCRIBERS [RING_BITS]
+ * prints M deliveries/s. With -events, readers first describe up to N messages in an array of events, as any call that
+ * returns several must, and look at their bytes afterwards; without, at once and in place. With -log P instead:
+ * P publishers append to a shared log that nobody reads, as M messages/s. */
 #define _GNU_SOURCE
 #include <ck_pr.h>
 #include <linux/futex.h>
@@ -35,11 +37,19 @@ static struct {
     uint64_t capacity;
     size_t size;
     long messages;
+    size_t events; /* at a time; 0: no array of events */
 } ring;
+
+struct event { /* as large as the library's */
+    const unsigned char *data;
+    uint64_t size, sequence, more[6];
+};
 
 struct reader {
     _Alignas(LINE) _Atomic uint64_t at;
     pthread_t thread;
+    struct event *events;
+    uint64_t count; /* messages read */
     struct payload_reader check;
 };
 
@@ -78,13 +88,59 @@ static void wait_for_tail(uint64_t at, int *looks)
     }
 }
 
+static void tell(struct reader *me, uint64_t at, uint64_t *told)
+{
+    atomic_store_explicit(&me->at, *told = at, memory_order_release);
+}
+
+static uint64_t read_in_place(struct reader *me, uint64_t at, uint64_t tail, uint64_t *told)
+{
+    while (at < tail) {
+        unsigned char *record = ring.bytes + (at & (ring.capacity - 1));
+        uint64_t size;
+        memcpy(&size, record, 8);
+        payload_check(&me->check, record + 8, size, ring.size, false, PAYLOAD_BYTES);
+        at += padded(size);
+        me->count++;
+        if (at - *told > ring.capacity / 8)
+            tell(me, at, told);
+    }
+    return at;
+}
+
+static size_t describe(struct reader *me, uint64_t *at, uint64_t tail)
+{
+    size_t count = 0;
+    for (; count < ring.events && *at < tail; count++) {
+        struct event *event = &me->events[count];
+        unsigned char *record = ring.bytes + (*at & (ring.capacity - 1));
+        memcpy(&event->size, record, 8);
+        event->data = record + 8;
+        event->sequence = me->count + count;
+        *at += padded(event->size);
+    }
+    return count;
+}
+
+static uint64_t read_events(struct reader *me, uint64_t at, uint64_t tail, uint64_t *told)
+{
+    while (at < tail) {
+        if (at - *told > ring.capacity / 8)
+            tell(me, at, told); /* before the next are described: these have been looked at */
+        size_t count = describe(me, &at, tail);
+        for (size_t i = 0; i < count; i++)
+            payload_check(&me->check, me->events[i].data, me->events[i].size, ring.size, false, PAYLOAD_BYTES);
+        me->count += count;
+    }
+    return at;
+}
+
 static void *read_all(void *argument)
 {
     struct reader *me = argument;
     uint64_t at = 0, told = 0, far_behind = FAR_BEHIND * padded(ring.size);
-    long count = 0;
     int looks = 0, chase = 0;
-    while (count < ring.messages) {
+    while (me->count < (uint64_t)ring.messages) {
         for (int i = 0; i < APART && chase == CHASES; i++)
             ck_pr_stall();
         uint64_t tail = atomic_load_explicit(&ring.tail, memory_order_acquire);
@@ -99,17 +155,8 @@ static void *read_all(void *argument)
             chase = CROWDED;
         else
             chase += chase < CHASES;
-        while (at < tail) {
-            unsigned char *record = ring.bytes + (at & (ring.capacity - 1));
-            uint64_t size;
-            memcpy(&size, record, 8);
-            payload_check(&me->check, record + 8, size, ring.size, false, false);
-            at += padded(size);
-            count++;
-            if (at - told > ring.capacity / 8)
-                atomic_store_explicit(&me->at, told = at, memory_order_release);
-        }
-        atomic_store_explicit(&me->at, told = at, memory_order_release);
+        at = ring.events != 0 ? read_events(me, at, tail, &told) : read_in_place(me, at, tail, &told);
+        tell(me, at, &told);
         if (atomic_load_explicit(&ring.space, memory_order_relaxed) & 1)
             wake_all(&ring.space);
     }
@@ -149,7 +196,7 @@ static void publish_all(void)
     for (long i = 0; i < ring.messages; i++) {
         if (tail + step - gate > ring.capacity)
             wait_for_space(tail + step, &gate);
-        payload_fill(data, ring.size, payload_mark(0, (uint64_t)i), 0, false);
+        payload_fill(data, ring.size, payload_mark(0, (uint64_t)i), 0, PAYLOAD_BYTES);
         unsigned char *record = ring.bytes + (tail & (ring.capacity - 1));
         uint64_t size = ring.size;
         memcpy(record, &size, 8);
@@ -175,6 +222,8 @@ static int fan_out(void)
     readers = aligned_alloc(LINE, sizeof *readers * (size_t)(reader_count + 1));
     memset(readers, 0, sizeof *readers * (size_t)(reader_count + 1));
     for (int i = 0; i < reader_count; i++)
+        readers[i].events = calloc(ring.events + 1, sizeof *readers[i].events);
+    for (int i = 0; i < reader_count; i++)
         pthread_create(&readers[i].thread, NULL, read_all, &readers[i]);
     double begin = now();
     publish_all();
@@ -182,6 +231,7 @@ static int fan_out(void)
     for (int i = 0; i < reader_count; i++) {
         pthread_join(readers[i].thread, NULL);
         wrong += readers[i].check.wrong;
+        free(readers[i].events);
     }
     double seconds = now() - begin;
     printf("%.3f\n", (double)ring.messages * reader_count / seconds / 1e6);
@@ -197,7 +247,7 @@ static void *append_all(void *argument)
     uint64_t step = padded(ring.size);
     unsigned char *data = calloc(1, ring.size);
     for (long i = 0; i < ring.messages; i++) {
-        payload_fill(data, ring.size, payload_mark(me, (uint64_t)i), 0, false);
+        payload_fill(data, ring.size, payload_mark(me, (uint64_t)i), 0, PAYLOAD_BYTES);
         uint64_t at = atomic_load_explicit(&ring.tail, memory_order_relaxed);
         while (!atomic_compare_exchange_weak_explicit(&ring.tail, &at, at + step, memory_order_acq_rel,
                                                       memory_order_relaxed))
@@ -231,9 +281,13 @@ int main(int count, char **words)
         publishers = (unsigned)atoi(words[2]);
         count -= 2;
         words += 2;
+    } else if (count > 2 && strcmp(words[1], "-events") == 0) {
+        ring.events = (size_t)atol(words[2]);
+        count -= 2;
+        words += 2;
     }
     if (count < 4 || publishers > PAYLOAD_PUBLISHERS) {
-        fprintf(stderr, "usage: floor [-log PUBLISHERS] MESSAGES SIZE SUBSCRIBERS [RING_BITS]\n");
+        fprintf(stderr, "usage: floor [-log PUBLISHERS | -events N] MESSAGES SIZE SUBSCRIBERS [RING_BITS]\n");
         return 2;
     }
     ring.messages = atol(words[1]);

@@ -21,21 +21,28 @@ static inline uint64_t payload_word(uint64_t mark, size_t i)
     return mark * UINT64_C(0x9e3779b97f4a7c15) + i;
 }
 
-/* `brief`: only the first 16 bytes. */
-static inline void payload_fill(unsigned char *data, size_t size, uint64_t mark, uint64_t time_ns, bool brief)
+/* How much of a message is looked at. */
+enum payload_depth {
+    PAYLOAD_BYTES, /* every byte, and that each publisher's messages come in order */
+    PAYLOAD_SUM    /* its number, and at the end that the numbers add up: what other programs' benchmarks do */
+};
+
+static inline void payload_fill(unsigned char *data, size_t size, uint64_t mark, uint64_t time_ns,
+                                enum payload_depth depth)
 {
     memcpy(data, &mark, 8);
     memcpy(data + 8, &time_ns, 8);
-    for (size_t i = 16; i + 8 <= size && !brief; i += 8) {
+    for (size_t i = 16; i + 8 <= size && depth == PAYLOAD_BYTES; i += 8) {
         uint64_t word = payload_word(mark, i);
         memcpy(data + i, &word, 8);
     }
 }
 
-/* One reader's view: the next number expected of each publisher. */
+/* One reader's view. */
 struct payload_reader {
-    uint64_t next[PAYLOAD_PUBLISHERS];
-    uint64_t wrong; /* torn, out of order, or missing where nothing may be */
+    uint64_t next[PAYLOAD_PUBLISHERS]; /* the number expected of each publisher */
+    uint64_t sum;                      /* of all marks */
+    uint64_t wrong;                    /* torn, out of order, or missing where nothing may be */
 };
 
 /* Is it the number that comes next of its publisher? `gaps` allows numbers to be missing. 0: yes. */
@@ -48,21 +55,33 @@ static inline uint64_t payload_order(struct payload_reader *reader, uint64_t mar
     return wrong;
 }
 
-/* Order, size (`expected`), and every byte unless it is `brief`. Returns the time stamp, 0 for most messages. */
+/* Looks at a message that should have `expected` bytes. Returns the time stamp, 0 for most messages. */
 static inline uint64_t payload_check(struct payload_reader *reader, const unsigned char *data, size_t size,
-                                     size_t expected, bool gaps, bool brief)
+                                     size_t expected, bool gaps, enum payload_depth depth)
 {
     uint64_t mark, time_ns, wrong = size ^ expected;
     memcpy(&mark, data, 8);
     memcpy(&time_ns, data + 8, 8);
-    wrong |= payload_order(reader, mark, gaps);
-    for (size_t i = 16; i + 8 <= size && !brief; i += 8) {
+    if (depth == PAYLOAD_BYTES)
+        wrong |= payload_order(reader, mark, gaps);
+    else
+        reader->sum += mark;
+    for (size_t i = 16; i + 8 <= size && depth == PAYLOAD_BYTES; i += 8) {
         uint64_t word;
         memcpy(&word, data + i, 8);
         wrong |= word ^ payload_word(mark, i);
     }
     reader->wrong += wrong != 0;
     return time_ns;
+}
+
+/* The sum of the marks of everything that `publishers` have published, `each` messages of theirs. */
+static inline uint64_t payload_sum(unsigned publishers, uint64_t each)
+{
+    uint64_t sum = 0;
+    for (unsigned p = 0; p < publishers; p++)
+        sum += payload_mark(p, 0) * each + each * (each - 1) / 2;
+    return sum;
 }
 
 #endif
