@@ -106,6 +106,22 @@ static int open_backend(struct bcast *b, void *context, struct bcast_sink *sink)
     return BCAST_OK;
 }
 
+/* Finds or makes the channels' registry. */
+static int join(struct bcast *b)
+{
+    struct bcast_local local = {.struct_size = sizeof local, .name = ""};
+    if (b->backend->local != NULL)
+        b->backend->local(b->self, &local);
+    struct registry_setup setup = {b->settings.keep_bytes, {local.history, local.history_bytes}};
+    if (local.history_bytes == 0)
+        setup.history.bytes = UINT64_MAX;
+    int status = shared_join(local.name, &setup, &b->registry);
+    if (status == BCAST_OK && b->registry->history.messages != 0)
+        b->capabilities.can |= BCAST_CAN_HISTORY | BCAST_CAN_TIMESTAMPS;
+    b->bare = status == BCAST_OK && b->io == NULL && b->registry->history.messages == 0;
+    return status;
+}
+
 static int start(struct bcast *b, void *context)
 {
     struct bcast_sink *sink = NULL;
@@ -114,7 +130,7 @@ static int start(struct bcast *b, void *context)
     if (status == BCAST_OK)
         status = open_backend(b, context, sink);
     if (status == BCAST_OK)
-        status = shared_join(local ? b->backend->local(b->self) : "", b->settings.keep_bytes, &b->registry);
+        status = join(b);
     if (status != BCAST_OK)
         return status;
     if (!local)

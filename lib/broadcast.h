@@ -25,6 +25,7 @@ struct bcast {
     struct os_guard guard; /* raised until shutdown, and not in a forked child */
     struct registry *registry;
     struct io *io; /* NULL: local, publishers write into the rings themselves */
+    bool bare;     /* they do, and nothing but the data: no time of publishing */
     size_t max_message_bytes;
 
     struct settings settings;

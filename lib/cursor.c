@@ -186,10 +186,14 @@ static bool at_end(struct cursor *cursor)
     return true;
 }
 
+/* The cursor has moved to another place than `expected`. CURSOR_RECORD: but nothing that it wanted was lost. */
 static enum cursor_result result_of(struct cursor *cursor, uint64_t expected, struct cursor_gap *gap)
 {
+    uint64_t wanted = (int64_t)(expected - cursor->start) > 0 ? expected : cursor->start;
     gap->sequence = cursor_sequence(cursor);
-    gap->lost = gap->sequence - expected;
+    gap->lost = gap->sequence - wanted;
+    if ((int64_t)gap->lost <= 0)
+        return CURSOR_RECORD;
     return cursor->policy == CURSOR_DISCONNECT ? CURSOR_OVERFLOWN : CURSOR_GAP;
 }
 
@@ -207,8 +211,13 @@ static bool furnished(struct cursor *cursor)
 enum cursor_result cursor_look(struct cursor *cursor, struct cursor_gap *gap)
 {
     for (;;) {
-        if (cursor->offset != cursor->end && cursor_header(cursor) != 0)
+        uint64_t header = cursor->offset != cursor->end ? cursor_header(cursor) : 0;
+        if (header != 0 && cursor_started(cursor))
             return CURSOR_RECORD;
+        if (header != 0) {
+            cursor_skip(cursor, header);
+            continue;
+        }
         if (furnished(cursor))
             continue;
         if (!at_end(cursor))
@@ -216,8 +225,9 @@ enum cursor_result cursor_look(struct cursor *cursor, struct cursor_gap *gap)
         uint64_t expected = cursor_sequence(cursor);
         if (!step(cursor, pin_next(cursor)))
             return CURSOR_NOMEM;
-        if (cursor_sequence(cursor) != expected)
-            return result_of(cursor, expected, gap);
+        enum cursor_result result = result_of(cursor, expected, gap);
+        if (result != CURSOR_RECORD)
+            return result;
     }
 }
 
@@ -261,9 +271,7 @@ static enum cursor_result step_shared(struct cursor *cursor, uint64_t position, 
     uint64_t expected = atomic_load_explicit(&segment->base, memory_order_relaxed) + word_records(position);
     cursor_move(cursor, pin_next(cursor));
     segment_unpin(segment); /* the cursor's own */
-    enum cursor_result result = CURSOR_RECORD;
-    if (cursor_sequence(cursor) != expected)
-        result = result_of(cursor, expected, gap);
+    enum cursor_result result = result_of(cursor, expected, gap);
     /* release: pairs with the acquires of `position`; the new `at` came before. From here on the next reader may step. */
     atomic_store_explicit(&cursor->position, word_at(cursor->number, 0, 0), memory_order_release);
     return result;
@@ -351,6 +359,20 @@ static enum cursor_result claim_here(struct cursor *cursor, uint64_t position, s
     return CURSOR_EMPTY;
 }
 
+/* How many records lie between `position` and the cursor's start. */
+static uint64_t to_skip(const struct cursor *cursor, uint64_t position, struct segment *segment)
+{
+    uint64_t sequence = atomic_load_explicit(&segment->base, memory_order_relaxed) + word_records(position);
+    return (int64_t)(cursor->start - sequence) > 0 ? cursor->start - sequence : 0;
+}
+
+/* What was claimed comes before the cursor's start: it is nobody's. The caller has the segment pinned itself. */
+static void skip_claimed(struct claim *claim)
+{
+    for (; claim->count > 0; claim->count--)
+        segment_unpin(claim->segment);
+}
+
 enum cursor_result cursor_claim(struct cursor *cursor, size_t max, struct claim *claim, struct cursor_gap *gap)
 {
     for (int looks = 0;; looks++) {
@@ -363,7 +385,11 @@ enum cursor_result cursor_claim(struct cursor *cursor, size_t max, struct claim 
                 sched_yield(); /* another reader is on its way to the next segment */
             continue;
         }
-        enum cursor_result result = claim_here(cursor, position, segment, max, claim, gap);
+        uint64_t ahead = to_skip(cursor, position, segment);
+        enum cursor_result result =
+            claim_here(cursor, position, segment, ahead == 0 || ahead > max ? max : (size_t)ahead, claim, gap);
+        if (ahead != 0 && result == CURSOR_RECORD)
+            skip_claimed(claim);
         segment_unpin(segment);
         if (result != CURSOR_RECORD || claim->count != 0)
             return result;
@@ -372,13 +398,13 @@ enum cursor_result cursor_claim(struct cursor *cursor, size_t max, struct claim 
 
 /* --------------------------------------------------------------------------------------------------- both kinds -- */
 
-bool cursor_open(struct cursor *cursor, struct ring *ring)
+bool cursor_open(struct cursor *cursor, struct ring *ring, const struct ring_start *start)
 {
-    if (!ring_attach(ring, cursor))
+    if (!ring_attach(ring, cursor, start))
         return false;
     cursor->data = data_of(ring, cursor->segment);
     uint64_t base = atomic_load_explicit(&cursor->segment->base, memory_order_relaxed);
-    atomic_store_explicit(&cursor->claimed, cursor_sequence(cursor), memory_order_relaxed);
+    atomic_store_explicit(&cursor->claimed, cursor->start, memory_order_relaxed);
     atomic_store_explicit(&cursor->position, word_at(cursor->number, cursor->offset, cursor_sequence(cursor) - base),
                           memory_order_release);
     if (cursor->holds == NULL)
@@ -412,10 +438,16 @@ bool cursor_mark_waiting(struct cursor *cursor)
     return !(position & STEPPING) && ring_mark_waiting(cursor->ring, word_number(position), word_offset(position));
 }
 
-uint64_t cursor_queued(struct cursor *cursor)
+uint64_t cursor_next(struct cursor *cursor)
 {
     uint64_t next =
         cursor->holds != NULL ? cursor_sequence(cursor) : atomic_load_explicit(&cursor->claimed, memory_order_relaxed);
+    return (int64_t)(next - cursor->start) > 0 ? next : cursor->start;
+}
+
+uint64_t cursor_queued(struct cursor *cursor)
+{
+    uint64_t next = cursor_next(cursor);
     uint64_t tail = ring_tail(cursor->ring).messages;
     return (int64_t)(tail - next) > 0 ? tail - next : 0; /* sequences may wrap */
 }

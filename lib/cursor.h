@@ -53,6 +53,7 @@ struct cursor {
     struct ring_limits limits;
     struct cursor *previous, *next; /* the keeper's list */
     struct holds *holds;            /* NULL: shared */
+    uint64_t start;                 /* records before this sequence are skipped; constant */
     struct waiter waiter;
     uint8_t policy; /* enum cursor_policy */
     bool whole;     /* it entered the segment at its first record */
@@ -73,8 +74,9 @@ struct cursor_gap {
 
 enum cursor_result { CURSOR_EMPTY, CURSOR_RECORD, CURSOR_GAP, CURSOR_OVERFLOWN, CURSOR_NOMEM };
 
-/* Attaches it to the end of `ring`. limits, policy, holds (NULL for shared) and waiter.bell are set. False: no memory */
-bool cursor_open(struct cursor *cursor, struct ring *ring);
+/* Attaches it to `ring`, at its end or at `start`. limits, policy, holds (NULL for shared) and waiter.bell are set.
+ * False: no memory */
+bool cursor_open(struct cursor *cursor, struct ring *ring, const struct ring_start *start);
 /* Publishers and the keeper forget it. Any thread; the reading thread may still be at it. */
 void cursor_detach(struct cursor *cursor);
 /* Then, when nobody reads it any more: gives back what it had pinned. */
@@ -98,6 +100,12 @@ static inline void cursor_set_sequence(struct cursor *cursor, uint64_t sequence)
     atomic_store_explicit(&cursor->sequence, sequence, memory_order_relaxed);
 }
 
+/* Has it skipped what it should? Then it never has to again. */
+static inline bool cursor_started(const struct cursor *cursor)
+{
+    return (int64_t)(cursor_sequence(cursor) - cursor->start) >= 0;
+}
+
 void cursor_leave_dedicated(struct cursor *cursor);
 
 static inline void cursor_skip(struct cursor *cursor, uint64_t header)
@@ -119,7 +127,8 @@ enum cursor_result cursor_claim(struct cursor *cursor, size_t max, struct claim 
 /* Marks the ring so that the cursor's waiter, armed before, is rung by the next publisher. False: there is something
  * behind the cursor, or soon will be. */
 bool cursor_mark_waiting(struct cursor *cursor);
-uint64_t cursor_queued(struct cursor *cursor); /* any thread; a snapshot */
+uint64_t cursor_next(struct cursor *cursor);   /* the sequence to be handed out next; any thread; a snapshot */
+uint64_t cursor_queued(struct cursor *cursor); /* likewise */
 
 /* Remembers who reads, so that a publisher can tell whether it waits for itself. */
 static inline void cursor_read_by(struct cursor *cursor, uintptr_t thread)

@@ -1,3 +1,5 @@
+#include "event.h"
+
 #include "subscription.h"
 
 #include "base/error.h"

@@ -78,11 +78,20 @@ int options_read_sub(struct sub_settings *settings, const struct bcast_sub_optio
     if (bad_timeout(copy.timeout_ms))
         return error_set(BCAST_ERR_INVALID, "negative time-out in struct bcast_sub_options: give milliseconds, "
                                             "BCAST_FOREVER or BCAST_NOWAIT");
+    if (copy.resume != NULL && (copy.history != 0 || copy.since_us != 0))
+        return error_set(BCAST_ERR_INVALID, "resume together with history or since_us: a position says it all");
     *settings = (struct sub_settings){
         .policy = policies[copy.policy],
         .shared = copy.shared != 0,
         .limits = {or_default(copy.limit_messages, 65536), or_default(copy.limit_bytes, 64 * MIB)},
         .timeout_ms = copy.timeout_ms != 0 ? copy.timeout_ms : 10000,
+        .history = copy.history,
+        .since_us = copy.since_us,
+        .resume = copy.resume,
     };
+    if (settings->history > settings->limits.messages)
+        return error_set(BCAST_ERR_INVALID,
+                         "history is %zu, but only %llu messages may wait unread: raise limit_messages", copy.history,
+                         (unsigned long long)settings->limits.messages);
     return BCAST_OK;
 }

@@ -17,6 +17,9 @@ struct sub_settings {
     bool shared;
     struct ring_limits limits;
     int timeout_ms;
+    size_t history; /* what is to be delivered first */
+    int64_t since_us;
+    const char *resume;
 };
 
 int options_read_sub(struct sub_settings *settings, const struct bcast_sub_options *options);

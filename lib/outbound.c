@@ -17,12 +17,12 @@ struct head {
 
 bool outbound_init(struct outbound *outbound, struct bell *bell, struct ring_limits limits)
 {
-    ring_init(&outbound->ring, &outbound->pool, NULL, 0, 0);
+    ring_init(&outbound->ring, &(struct ring_setup){.pool = &outbound->pool});
     outbound->cursor.policy = CURSOR_BLOCK;
     outbound->cursor.limits = limits;
     outbound->cursor.holds = &outbound->holds;
     outbound->cursor.waiter.bell = bell;
-    return cursor_open(&outbound->cursor, &outbound->ring);
+    return cursor_open(&outbound->cursor, &outbound->ring, NULL);
 }
 
 void outbound_fini(struct outbound *outbound)

@@ -73,12 +73,27 @@ static int publish_local(struct bcast *b, struct channel *channel, const struct 
     return result == RING_OK ? BCAST_OK : not_published(result, b);
 }
 
+/* The first message of a channel that is to keep its history. */
+static int publish_first(struct bcast *b, const char *name, size_t size, const struct record *record, int timeout_ms)
+{
+    struct channel *channel = registry_get(b->registry, name, size);
+    if (channel == NULL)
+        return error_nomem();
+    int status = publish_local(b, channel, record, timeout_ms);
+    channel_unref(channel);
+    return status;
+}
+
 /* By name: the channel cannot go away inside the grace period; who has to wait takes a reference instead. */
 static int publish_named(struct bcast *b, const char *name, size_t size, const struct record *record, int timeout_ms)
 {
     grace_token token = grace_enter(&b->registry->grace);
     struct channel *channel = registry_find(b->registry, name, size);
     enum ring_result result = RING_OK;
+    if (channel == NULL && b->registry->history.messages != 0) {
+        grace_leave(token);
+        return publish_first(b, name, size, record, timeout_ms);
+    }
     if (!unheard(b->registry, channel != NULL ? &channel->ring : NULL))
         result = ring_publish(&channel->ring, record, 0, &b->guard);
     bool wait = result == RING_FULL && timeout_ms != BCAST_NOWAIT && channel_ref_unless_gone(channel);
@@ -107,6 +122,8 @@ static int publish_whole(struct bcast *b, struct channel *channel, const struct 
     _Alignas(8) unsigned char small[EXTRA_ON_STACK], *block = small;
     struct bcast_incoming extra = {
         .key = m->key, .key_size = m->key_size, .headers = m->headers, .header_count = m->header_count};
+    if (!b->bare)
+        extra.timestamp_us = clock_wall_us();
     uint32_t size;
     int status = extra_measure(&extra, &size);
     if (status != BCAST_OK)
@@ -168,7 +185,7 @@ static int publish_plain(struct bcast *b, const char *name, struct channel *chan
         return too_large(b, size);
     if (data == NULL && size != 0)
         return no_data();
-    if (b->io != NULL) {
+    if (!b->bare) {
         struct bcast_message message = bcast_message_init();
         message.channel = name;
         message.data = data;
@@ -190,10 +207,10 @@ int bcast_publish(struct bcast *b, const char *channel, const void *data, size_t
     return publish_plain(b, channel, NULL, data, size);
 }
 
-/* The common case, without a detour: no broker, somebody listens, and there is room. */
+/* The common case, without a detour: no broker, no history, somebody listens, and there is room. */
 static inline bool publish_quick(struct bcast *b, struct channel *channel, const void *data, size_t size)
 {
-    return os_guard_raised(&b->guard) && b->io == NULL && size <= b->max_message_bytes && data != NULL &&
+    return os_guard_raised(&b->guard) && b->bare && size <= b->max_message_bytes && data != NULL &&
            heard(&channel->ring) && ring_publish_quick(&channel->ring, data, size);
 }
 

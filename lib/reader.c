@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/thread.h"
+#include "event.h"
 
 #define PAUSES 50      /* looks before yielding the processor */
 #define YIELDS 100     /* and yields before sleeping */
@@ -30,44 +31,6 @@ struct batch {
 };
 
 /* ------------------------------------------------------------------------------------------------- filling events -- */
-
-static inline void fill_message(struct bcast_event *event, const struct channel *channel, const unsigned char *record,
-                                uint64_t header, uint64_t sequence)
-{
-    uint32_t extra = record_extra_size(header);
-    event->data = record + RECORD_HEADER;
-    event->size = record_size(header);
-    event->sequence = sequence;
-    event->channel = channel->name;
-    event->timestamp_us = 0;
-    event->lost = 0;
-    event->extra = NULL;
-    event->channel_size = channel->size;
-    event->kind = BCAST_MESSAGE;
-    event->reason = event->count = event->reserved = 0;
-    if (extra != 0) {
-        event->extra = record + RECORD_HEADER;
-        event->data = record + RECORD_HEADER + record_padded(extra);
-        memcpy(&event->timestamp_us, event->extra, sizeof event->timestamp_us); /* it comes first in struct extra */
-    }
-}
-
-static void fill_gap(struct bcast_event *event, const struct channel *channel, const struct gap_record *gap,
-                     uint64_t sequence)
-{
-    event->data = NULL;
-    event->size = 0;
-    event->sequence = sequence;
-    event->channel = channel->name;
-    event->timestamp_us = 0;
-    event->lost = gap->lost;
-    event->extra = NULL;
-    event->channel_size = channel->size;
-    event->kind = BCAST_GAP;
-    event->reason = (uint8_t)gap->reason;
-    event->count = (uint8_t)gap->count;
-    event->reserved = 0;
-}
 
 /* Does the event still hold a plain message of this hold, so that its channel and the rest need not be written again? */
 static inline bool is_plain(const struct bcast_event *event, const struct hold *hold)
@@ -102,7 +65,7 @@ static void gap_event(struct bcast_sub *sub, struct source *source, struct bcast
                       const struct gap_record *gap, uint64_t sequence)
 {
     event_release(event);
-    fill_gap(event, source->channel, gap, sequence);
+    event_fill_gap(event, source->channel->name, source->channel->size, gap, sequence);
     count_up(sub, &sub->gaps, 1);
     count_up(sub, &sub->lost, gap->lost);
 }
@@ -132,7 +95,7 @@ static NOINLINE uint64_t take_other(struct bcast_sub *sub, struct source *source
     /* Whoever finds a plain event in its hand need not ask whether the segment is a dedicated one. */
     event->hold =
         (uintptr_t)hold | (plain_record(header) && !hold->segment->dedicated ? BORROWED_PLAIN : BORROWED_OTHER);
-    fill_message(event, source->channel, record, header, sequence);
+    event_fill_message(event, source->channel->name, source->channel->size, record + RECORD_HEADER, header, sequence);
     return 1;
 }
 
@@ -203,7 +166,8 @@ static size_t take_claimed(struct bcast_sub *sub, struct source *source, const s
             segment_unpin(claim->segment);
         } else {
             event_release(event);
-            fill_message(event, source->channel, record, header, claim->sequence + i);
+            event_fill_message(event, source->channel->name, source->channel->size, record + RECORD_HEADER, header,
+                               claim->sequence + i);
             event->hold = (uintptr_t)claim->segment | BORROWED_SEGMENT;
             messages++;
         }
@@ -231,9 +195,37 @@ static int take_gap(struct bcast_sub *sub, struct source *source, const struct c
     return FOUND;
 }
 
+/* What was to come first is not kept any more: one reader is told. */
+static bool take_missed(struct bcast_sub *sub, struct source *source, struct batch *batch)
+{
+    if (atomic_load_explicit(&source->missed, memory_order_relaxed) == 0)
+        return false;
+    uint8_t count = atomic_exchange_explicit(&source->missed, 0, memory_order_relaxed);
+    if (count == 0)
+        return false;
+    struct gap_record record = {source->missed_count, BCAST_GAP_TRIMMED, count};
+    gap_event(sub, source, &batch->events[0], &record, source->cursor.start);
+    batch->count = 1;
+    return true;
+}
+
+/* From now on the short way may be taken. seq_cst, against sub_attend: either it takes `quick` away again, or we see its
+ * reason. */
+static void go_quick(struct bcast_sub *sub, struct source *source)
+{
+    if (sub->shared || !sub_is_alone(sub) || !cursor_started(&source->cursor) ||
+        atomic_load_explicit(&sub->quick, memory_order_relaxed) != NULL)
+        return;
+    atomic_store(&sub->quick, source);
+    if (atomic_load(&sub->attention) != 0)
+        atomic_store(&sub->quick, NULL);
+}
+
 /* One look at one channel. */
 static int read_source(struct bcast_sub *sub, struct source *source, struct batch *batch)
 {
+    if (take_missed(sub, source, batch))
+        return FOUND;
     struct cursor_gap gap;
     struct claim claim;
     enum cursor_result result;
@@ -246,6 +238,7 @@ static int read_source(struct bcast_sub *sub, struct source *source, struct batc
         result = cursor_look(&source->cursor, &gap);
         if (result == CURSOR_RECORD)
             batch->count = take_exclusive(sub, source, batch);
+        go_quick(sub, source);
     }
     switch (result) {
     case CURSOR_EMPTY: return NOTHING;

@@ -48,7 +48,7 @@ static struct channel *table_find(struct table *table, uint64_t hash, const char
     }
 }
 
-int registry_new(struct registry **out)
+int registry_new(const struct registry_setup *setup, struct registry **out)
 {
     struct registry *registry = memory_get(sizeof *registry);
     struct table *table = table_new(SMALLEST);
@@ -61,6 +61,9 @@ int registry_new(struct registry **out)
     atomic_init(&registry->table, table);
     atomic_init(&registry->references, 1);
     hash_secret(registry->secret);
+    registry->epoch = hash_bytes(registry->secret, "epoch", 5);
+    registry->keep_limit = setup->keep_limit;
+    registry->history = setup->history;
     *out = registry;
     return BCAST_OK;
 }
@@ -130,14 +133,13 @@ static struct channel *channel_new(struct registry *registry, const char *name, 
     struct channel *channel = slab_get(&registry->slab, channel_bytes(size));
     if (channel == NULL)
         return NULL;
-    uint32_t number = 0;
-    uint64_t sequence = 0;
+    struct ring_setup setup = {.pool = &registry->pool, .gone = channel_gone, .history = registry->history};
 #ifdef BCAST_TEST_HOOKS
-    number = atomic_load(&memory_hooks.first_number);
-    sequence = atomic_load(&memory_hooks.first_sequence);
+    setup.first_number = atomic_load(&memory_hooks.first_number);
+    setup.first_sequence = atomic_load(&memory_hooks.first_sequence);
 #endif
-    ring_init(&channel->ring, &registry->pool, channel_gone, number, sequence);
-    atomic_init(&channel->references, 1);
+    ring_init(&channel->ring, &setup);
+    atomic_init(&channel->references, registry->history.messages != 0 ? 2 : 1);
     channel->size = (uint32_t)size;
     channel->hash = hash;
     memcpy(channel->name, name, size);
@@ -156,6 +158,16 @@ struct channel *registry_get(struct registry *registry, const char *name, size_t
             table_put(atomic_load(&registry->table), channel);
     }
     pthread_mutex_unlock(&registry->mutex);
+    return channel;
+}
+
+struct channel *registry_get_existing(struct registry *registry, const char *name, size_t size)
+{
+    grace_token token = grace_enter(&registry->grace);
+    struct channel *channel = registry_find(registry, name, size);
+    if (channel != NULL && !channel_ref_unless_gone(channel))
+        channel = NULL;
+    grace_leave(token);
     return channel;
 }
 
@@ -195,6 +207,18 @@ void channel_unref(struct channel *channel)
     pthread_mutex_unlock(&registry->mutex);
     atomic_fetch_add_explicit(&registry->retired_messages, ring_tail(&channel->ring).messages, memory_order_relaxed);
     ring_fini(&channel->ring);
+}
+
+void registry_forget(struct registry *registry)
+{
+    if (registry->history.messages == 0)
+        return;
+    struct table *table = atomic_load_explicit(&registry->table, memory_order_relaxed);
+    for (size_t i = 0; i < table->size; i++) {
+        struct channel *channel = atomic_load_explicit(&table->slots[i], memory_order_relaxed);
+        if (channel != NULL && channel != GONE)
+            channel_unref(channel);
+    }
 }
 
 void registry_each(struct registry *registry, void (*visit)(struct channel *channel, void *context), void *context)

@@ -18,20 +18,31 @@ struct registry {
     struct slab slab;                  /* for channels and subscriptions */
     _Atomic uint64_t retired_messages; /* of channels that are gone */
     _Atomic uint64_t kept_bytes;       /* by kept events, of at most ... */
-    size_t keep_limit;                 /* ... this many; set before the registry is shared */
+    size_t keep_limit;                 /* ... this many */
     _Atomic uint64_t subscriptions;
     pthread_mutex_t mutex; /* of changes to the table */
     uint64_t secret[2];    /* of the hash: channel names may be a stranger's choice */
+    uint64_t epoch;        /* a number that nobody else has: positions in other channels of these names are not ours */
+    struct ring_limits history; /* of every channel; without messages: none is kept */
     _Atomic uint32_t references;
 };
 
-int registry_new(struct registry **out); /* with one reference; BCAST_OK or BCAST_ERR_NOMEM */
+struct registry_setup {
+    size_t keep_limit;
+    struct ring_limits history;
+};
+/* With one reference; BCAST_OK or BCAST_ERR_NOMEM. */
+int registry_new(const struct registry_setup *setup, struct registry **out);
+/* Lets go of the channels that are there for their history only. Once; nobody adds channels any more. */
+void registry_forget(struct registry *registry);
 struct registry *registry_ref(struct registry *registry);
 void registry_unref(struct registry *registry); /* frees it with the last; every channel must be gone */
 
 /* Between grace_enter and grace_leave: the channel, or NULL. Never waits. */
 struct channel *registry_find(struct registry *registry, const char *name, size_t size);
-/* The channel, made if need be, with a reference; NULL: no memory. */
+/* The channel with a reference, or NULL if there is none. Never waits for long. */
+struct channel *registry_get_existing(struct registry *registry, const char *name, size_t size);
+/* The channel, made if need be, with a reference; NULL: no memory. One that keeps history stays until registry_forget. */
 struct channel *registry_get(struct registry *registry, const char *name, size_t size);
 
 bool channel_ref_unless_gone(struct channel *channel); /* for one found inside a grace period */

@@ -189,6 +189,13 @@ static bool needed_by(struct cursor **list, uint64_t number)
     return false;
 }
 
+/* Does the history want to keep the head? Not if there is enough behind it, or it would be too much with it. */
+static bool history_needs(const struct ring *ring, struct ring_limits tail, struct segment *head, struct segment *next)
+{
+    return tail.messages - atomic_load_explicit(&next->base, memory_order_relaxed) < ring->history.messages &&
+           tail.bytes - atomic_load_explicit(&head->base_bytes, memory_order_relaxed) <= ring->history.bytes;
+}
+
 /* Gives back every segment at the head that nobody needs. */
 static void reclaim(struct ring *ring)
 {
@@ -199,7 +206,7 @@ static void reclaim(struct ring *ring)
     while ((head = atomic_load_explicit(&ring->head, memory_order_relaxed)) != current) {
         uint64_t number = atomic_load_explicit(&head->number, memory_order_relaxed);
         struct segment *next = atomic_load_explicit(&head->next, memory_order_relaxed);
-        if (needed_by(&ring->blocking, number))
+        if (history_needs(ring, tail, head, next) || needed_by(&ring->blocking, number))
             return;
         if (ring->dropping != NULL && !ring_over(tail, next, ring->retain) && needed_by(&ring->dropping, number))
             return;
@@ -597,6 +604,21 @@ bool ring_mark_waiting(struct ring *ring, uint64_t number, uint64_t offset)
 
 /* ------------------------------------------------------------------------------------------------ set up, cursors -- */
 
+static uint64_t at_most(uint64_t value, uint64_t most)
+{
+    return value < most ? value : most;
+}
+
+/* What is kept beyond the history is at most an eighth of it, or this little. */
+static void fit_to_history(struct ring *ring)
+{
+    if (ring->history.messages == 0)
+        return;
+    uint64_t messages = ring->history.messages / 8, bytes = ring->history.bytes / 8;
+    ring->segment.messages = at_most(ring->segment.messages, messages < 64 ? 64 : messages);
+    ring->segment.bytes = at_most(ring->segment.bytes, bytes < 4096 ? 4096 : bytes);
+}
+
 static void set_limits(struct ring *ring)
 {
     struct ring_limits smallest = {8 * (uint64_t)WORD_MAX_RECORDS, 8 * (uint64_t)SEGMENT_BYTES};
@@ -614,20 +636,22 @@ static void set_limits(struct ring *ring)
         }
     ring->segment.messages = smallest.messages < 8 ? 1 : smallest.messages / 8;
     ring->segment.bytes = smallest.bytes / 8 < 64 ? 64 : smallest.bytes / 8;
+    fit_to_history(ring);
 }
 
-void ring_init(struct ring *ring, struct pool *pool, void (*gone)(struct ring *), uint32_t first_number,
-               uint64_t first_sequence)
+void ring_init(struct ring *ring, const struct ring_setup *setup)
 {
     memset(ring, 0, sizeof *ring);
-    ring->pool = pool;
-    ring->gone = gone;
+    ring->pool = setup->pool;
+    ring->gone = setup->gone;
+    ring->history = setup->history;
     atomic_init(&ring->in_use, 1);
+    atomic_init(&ring->readers, setup->history.messages != 0);
     ring->next_bytes = SEGMENT_MIN;
     ring->first.ring = ring;
-    segment_open(&ring->first, first_number, first_sequence, 0);
+    segment_open(&ring->first, setup->first_number, setup->first_sequence, 0);
     set_limits(ring);
-    atomic_init(&ring->word, word_at(first_number, 0, 0));
+    atomic_init(&ring->word, word_at(setup->first_number, 0, 0));
     atomic_init(&ring->current, &ring->first);
     atomic_init(&ring->head, &ring->first);
 }
@@ -686,7 +710,61 @@ static void unlink_cursor(struct ring *ring, struct cursor *cursor)
     set_limits(ring);
 }
 
-bool ring_attach(struct ring *ring, struct cursor *cursor)
+/* The oldest message that the history still shows: of what is there, the last so many. */
+static uint64_t oldest_shown(const struct ring *ring, uint64_t tail)
+{
+    uint64_t kept = tail - atomic_load_explicit(&atomic_load_explicit(&ring->head, memory_order_relaxed)->base,
+                                                memory_order_relaxed);
+    return tail - at_most(kept, ring->history.messages);
+}
+
+uint64_t ring_oldest(struct ring *ring)
+{
+    keeper_enter(ring);
+    uint64_t oldest = oldest_shown(ring, tail_of(ring).messages);
+    keeper_leave(ring);
+    return oldest;
+}
+
+/* The sequence to begin with. All are counted back from the tail: sequences may wrap. */
+static uint64_t start_of(const struct ring *ring, const struct ring_start *start, uint64_t tail)
+{
+    uint64_t back = at_most(tail - oldest_shown(ring, tail), start->most);
+    if (start->given && (int64_t)(tail - start->sequence) < (int64_t)back)
+        back = (int64_t)(tail - start->sequence) > 0 ? tail - start->sequence : 0;
+    return tail - back;
+}
+
+/* Puts the cursor at the beginning of the segment that holds `sequence`: it skips what comes before (see cursor.h), as
+ * soon as it is there to be skipped. */
+static void place(struct ring *ring, struct cursor *cursor, uint64_t sequence)
+{
+    struct segment *segment = atomic_load_explicit(&ring->head, memory_order_relaxed), *current = current_of(ring);
+    while (segment != current) {
+        struct segment *next = atomic_load_explicit(&segment->next, memory_order_relaxed);
+        if ((int64_t)(sequence - atomic_load_explicit(&next->base, memory_order_relaxed)) < 0)
+            break;
+        segment = next;
+    }
+    cursor->segment = segment;
+    cursor->offset = 0;
+    cursor_set_sequence(cursor, atomic_load_explicit(&segment->base, memory_order_relaxed));
+    cursor->whole = true;
+    cursor->start = sequence;
+}
+
+/* Puts the cursor behind what has been published. */
+static void place_at_end(struct ring *ring, struct cursor *cursor)
+{
+    struct segment *segment = current_of(ring);
+    uint64_t word = atomic_load(&ring->word);
+    cursor->segment = segment;
+    cursor->offset = word_offset(word);
+    cursor->start = atomic_load_explicit(&segment->base, memory_order_relaxed) + word_records(word);
+    cursor_set_sequence(cursor, cursor->start);
+}
+
+bool ring_attach(struct ring *ring, struct cursor *cursor, const struct ring_start *start)
 {
     keeper_enter(ring);
     struct cursor **list = list_of(ring, cursor);
@@ -705,19 +783,19 @@ bool ring_attach(struct ring *ring, struct cursor *cursor)
             keeper_leave(ring);
             return false;
         }
-        segment = current_of(ring);
     }
     /* Before the position is read: who publishes after the position was read stores the message. seq_cst, so that a
      * publisher that finds no readers has published before. */
     atomic_fetch_add(&ring->readers, 1);
+    if (start != NULL)
+        place(ring, cursor, start_of(ring, start, tail_of(ring).messages));
+    else
+        place_at_end(ring, cursor);
+    segment = cursor->segment;
     segment_pin_again(segment); /* it cannot be retired while we are the keeper */
-    uint64_t word = atomic_load(&ring->word);
     cursor->ring = ring;
-    cursor->segment = segment;
     cursor->number = atomic_load_explicit(&segment->number, memory_order_relaxed);
-    cursor->offset = word_offset(word);
-    cursor_set_sequence(cursor, atomic_load_explicit(&segment->base, memory_order_relaxed) + word_records(word));
-    cursor->end = SEGMENT_OPEN;
+    cursor->end = segment->dedicated ? atomic_load_explicit(&segment->end, memory_order_relaxed) : SEGMENT_OPEN;
     atomic_store(&cursor->at, segment);
     keeper_leave(ring);
     return true;
@@ -727,12 +805,13 @@ void ring_detach(struct ring *ring, struct cursor *cursor)
 {
     keeper_enter(ring);
     unlink_cursor(ring, cursor);
-    uint32_t left = atomic_fetch_sub(&ring->readers, 1) - 1;
+    uint32_t left = atomic_fetch_sub(&ring->readers, 1) - 1, cursors = left - (ring->history.messages != 0);
     if (left == 0 && atomic_load_explicit(&current_of(ring)->capacity, memory_order_relaxed) != 0)
         roll(ring, 0); /* nobody reads it any more; without memory it waits for the next keeper */
     /* The cursor's waiter may still be armed, and keeps its subscription's memory. Ringing everybody gets rid of it: but
      * not at once, or every unsubscribe would wake every other subscription. */
-    bool ring_all = atomic_load(&cursor->waiter.state) == WAITER_ARMED && ++ring->dead_waiters > left;
+    ring->dead_waiters += atomic_load(&cursor->waiter.state) == WAITER_ARMED;
+    bool ring_all = ring->dead_waiters > cursors;
     if (ring_all)
         ring->dead_waiters = 0;
     reclaim(ring);
@@ -746,7 +825,8 @@ bool ring_trim(struct ring *ring)
 {
     if (!keeper_try(ring))
         return false;
-    bool trim = atomic_load_explicit(&current_of(ring)->capacity, memory_order_relaxed) > 4096 && roll(ring, 0);
+    bool trim = ring->history.messages == 0 &&
+                atomic_load_explicit(&current_of(ring)->capacity, memory_order_relaxed) > 4096 && roll(ring, 0);
     reclaim(ring);
     keeper_leave(ring);
     return trim;

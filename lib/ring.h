@@ -61,13 +61,19 @@ struct ring {
     struct cursor *blocking;                   /* attached cursors that hold publishers back */
     struct cursor *dropping;                   /* and those that do not */
     struct ring_limits segment;                /* what one segment may take, from the smallest limits of all */
+    struct ring_limits history;                /* keep this much behind the end, whoever needs it; or no messages */
     uint32_t dead_waiters;                     /* armed when their cursors left, so perhaps still on `armed` */
     struct segment first;
 };
 
-/* `first` lets tests begin near a wrap-around of segment numbers and sequences; 0 otherwise. */
-void ring_init(struct ring *ring, struct pool *pool, void (*gone)(struct ring *), uint32_t first_number,
-               uint64_t first_sequence);
+struct ring_setup {
+    struct pool *pool;
+    void (*gone)(struct ring *);
+    struct ring_limits history; /* to be kept; without messages: none */
+    uint32_t first_number;      /* lets tests begin near a wrap-around of segment numbers and sequences; 0 otherwise */
+    uint64_t first_sequence;
+};
+void ring_init(struct ring *ring, const struct ring_setup *setup);
 /* Nobody may use it any more but who has a segment pinned. With the last pin, perhaps at once, `gone` is called: its
  * memory may be used for something else. */
 void ring_fini(struct ring *ring);
@@ -98,8 +104,19 @@ bool ring_has_room(struct ring *ring); /* as far as one can tell */
 /* How many records, and bytes of records, were appended since it began. */
 struct ring_limits ring_tail(struct ring *ring);
 
-/* Attaches and detaches a cursor; may wait for the keeper. See cursor.h. */
-bool ring_attach(struct ring *ring, struct cursor *cursor); /* at the end; false: no memory */
+/* Where a cursor begins in what the ring has kept: with its last `most` messages, but none before `sequence` if that is
+ * `given`. */
+struct ring_start {
+    uint64_t most;
+    uint64_t sequence;
+    bool given;
+};
+
+/* The oldest message that the history shows. May wait for the keeper. */
+uint64_t ring_oldest(struct ring *ring);
+
+/* Attaches and detaches a cursor; may wait for the keeper. See cursor.h. Without `start`: at the end. False: no memory */
+bool ring_attach(struct ring *ring, struct cursor *cursor, const struct ring_start *start);
 void ring_detach(struct ring *ring, struct cursor *cursor);
 
 /* A cursor has left `from` behind: gives back what nobody needs, lets publishers go on. Any thread; never waits. */

@@ -30,54 +30,73 @@ static struct named *find(const char *name)
     return NULL;
 }
 
-static struct named *add(const char *name, size_t keep_limit)
+static struct named *add(const char *name, const struct registry_setup *setup)
 {
     struct named *named = memory_get(sizeof *named + strlen(name) + 1);
-    if (named == NULL || registry_new(&named->registry) != BCAST_OK) {
+    if (named == NULL || registry_new(setup, &named->registry) != BCAST_OK) {
         memory_put(named);
         return NULL;
     }
     strcpy(named->name, name);
-    named->registry->keep_limit = keep_limit;
     named->process = getpid();
     named->next = names.first;
     names.first = named;
     return named;
 }
 
-int shared_join(const char *name, size_t keep_limit, struct registry **out)
+/* Who does not say what history it wants joins what there is. */
+static bool agrees(const struct registry *registry, const struct registry_setup *setup)
 {
-    if (*name == '\0') {
-        int status = registry_new(out);
-        if (status != BCAST_OK)
-            return error_nomem();
-        (*out)->keep_limit = keep_limit;
-        return BCAST_OK;
-    }
-    pthread_mutex_lock(&names.mutex);
+    const struct ring_limits *is = &registry->history, *wanted = &setup->history;
+    return wanted->messages == 0 || (is->messages == wanted->messages && is->bytes == wanted->bytes);
+}
+
+/* With the mutex. */
+static int join(const char *name, const struct registry_setup *setup, struct registry **out)
+{
     struct named *named = find(name);
     if (named == NULL)
-        named = add(name, keep_limit);
-    if (named != NULL) {
-        named->users++;
-        *out = registry_ref(named->registry);
-    }
+        named = add(name, setup);
+    if (named == NULL)
+        return error_nomem();
+    if (!agrees(named->registry, setup))
+        return error_set(BCAST_ERR_URL,
+                         "'%s' is open in this process and keeps another history (%llu messages of each channel): "
+                         "open it the same way everywhere, or leave the parameters out",
+                         name, (unsigned long long)named->registry->history.messages);
+    named->users++;
+    *out = registry_ref(named->registry);
+    return BCAST_OK;
+}
+
+int shared_join(const char *name, const struct registry_setup *setup, struct registry **out)
+{
+    if (*name == '\0')
+        return registry_new(setup, out) == BCAST_OK ? BCAST_OK : error_nomem();
+    pthread_mutex_lock(&names.mutex);
+    int status = join(name, setup, out);
     pthread_mutex_unlock(&names.mutex);
-    return named != NULL ? BCAST_OK : error_nomem();
+    return status;
 }
 
 void shared_leave(struct registry *registry)
 {
+    bool last = true;
     pthread_mutex_lock(&names.mutex);
     for (struct named **at = &names.first; *at != NULL; at = &(*at)->next) {
         struct named *named = *at;
-        if (named->registry != registry || --named->users != 0)
+        if (named->registry != registry)
             continue;
+        last = --named->users == 0;
+        if (!last)
+            break;
         *at = named->next;
         registry_unref(registry);
         memory_put(named);
         break;
     }
     pthread_mutex_unlock(&names.mutex);
+    if (last)
+        registry_forget(registry);
     registry_unref(registry);
 }

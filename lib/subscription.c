@@ -4,17 +4,31 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "history.h"
 #include "io_thread.h"
+#include "position.h"
 
 void sub_attend(struct bcast_sub *sub, uint32_t reasons)
 {
-    atomic_store_explicit(&sub->quick, NULL, memory_order_relaxed);
-    atomic_fetch_or(&sub->attention,
-                    (uint8_t)reasons); /* seq_cst, before the ring: a reader that goes to sleep sees it */
+    /* seq_cst, before the ring: a reader that goes to sleep sees it; and before `quick` is taken away: see go_quick */
+    atomic_fetch_or(&sub->attention, (uint8_t)reasons);
+    atomic_store(&sub->quick, NULL);
     bell_ring_all(&sub->bell);
 }
 
 /* ------------------------------------------------------------------------------------------------------- sources -- */
+
+/* What the position to resume from stood before, and is not kept any more. */
+static void note_missed(struct source *source, const struct history_start *start)
+{
+    if (!start->resumed)
+        return;
+    source->missed_count = start->foreign ? 0 : source->cursor.start - start->at.sequence;
+    if (start->foreign)
+        atomic_init(&source->missed, BCAST_COUNT_UNKNOWN);
+    else if (source->missed_count != 0)
+        atomic_init(&source->missed, BCAST_EXACT);
+}
 
 /* Puts a source into a channel's ring: what is published there from now on waits for it. */
 static int source_attach(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings,
@@ -29,10 +43,15 @@ static int source_attach(struct bcast_sub *sub, struct source *source, const str
     cursor->holds = sub->shared ? NULL : &sub->holds;
     cursor->waiter.bell = &sub->bell;
     source->sub = sub;
-    if (!cursor_open(cursor, &channel->ring)) {
+    struct history_start start;
+    int status = history_start(sub->b, channel, settings, &start);
+    if (status == BCAST_OK && !cursor_open(cursor, &channel->ring, start.wanted ? &start.at : NULL))
+        status = error_nomem();
+    if (status != BCAST_OK) {
         channel_unref(channel);
-        return error_nomem();
+        return status;
     }
+    note_missed(source, &start);
     source->channel = channel;
     return BCAST_OK;
 }
@@ -95,7 +114,7 @@ static int sub_new(struct bcast *b, const struct sub_settings *settings, struct 
         return error_nomem();
     bell_init(&sub->bell, destroy);
     sub->b = b;
-    sub->first.timeout_ms = settings->timeout_ms;
+    sub->timeout_ms = settings->timeout_ms;
     sub->shared = settings->shared;
     sub->ready_end = &sub->ready;
     sub->rested_end = &sub->rested;
@@ -175,7 +194,7 @@ static int source_begin(struct bcast_sub *sub, struct source *source, const stru
 static int source_finish(struct bcast_sub *sub, struct source *source)
 {
     struct bcast *b = sub->b;
-    int status = b->io == NULL ? BCAST_OK : io_want(b->io, source->channel, clock_deadline(sub->first.timeout_ms));
+    int status = b->io == NULL ? BCAST_OK : io_want(b->io, source->channel, clock_deadline(sub->timeout_ms));
     pthread_mutex_lock(&b->mutex);
     if (status != BCAST_OK)
         source_detach(source);
@@ -204,8 +223,6 @@ static int add_all(struct bcast_sub *sub, const struct sub_settings *settings, c
     atomic_store_explicit(&sub->alone, count == 1, memory_order_relaxed);
     if (count == 1)
         atomic_store_explicit(&sub->active, &sub->first, memory_order_release);
-    if (count == 1 && !sub->shared)
-        atomic_store_explicit(&sub->quick, &sub->first, memory_order_release);
     return BCAST_OK;
 }
 
@@ -262,7 +279,8 @@ int bcast_add_channel(struct bcast_sub *sub, const char *channel, size_t size)
     if (source == NULL)
         return error_nomem();
     struct cursor *model = &sub->first.cursor; /* the same policy and limits for all */
-    struct sub_settings settings = {model->policy, sub->shared, model->limits, sub->first.timeout_ms};
+    struct sub_settings settings = {
+        .policy = model->policy, .shared = sub->shared, .limits = model->limits, .timeout_ms = sub->timeout_ms};
     status = source_begin(sub, source, &settings, channel, size);
     if (status != BCAST_OK) {
         memory_put(source);
@@ -328,6 +346,43 @@ void sub_forget_removed(struct bcast_sub *sub)
         source_leave(source);
         memory_put(source);
     }
+}
+
+/* Any thread: a snapshot. */
+static void write_position(struct bcast_sub *sub, struct position_writer *writer)
+{
+    char text[POSITION_BYTES];
+    pthread_mutex_lock(&sub->b->mutex);
+    for (struct source *s = &sub->first; s != NULL; s = s->next) {
+        if (s->channel == NULL || atomic_load(&s->removed) || s->opening)
+            continue;
+        struct position position = {sub->b->registry->epoch, cursor_next(&s->cursor)};
+        if (atomic_load_explicit(&s->missed, memory_order_relaxed) != 0) /* nobody was told yet */
+            position.sequence -= s->missed_count;
+        position_write(text, &position);
+        position_add(writer, s->channel->name, s->channel->size, text);
+    }
+    pthread_mutex_unlock(&sub->b->mutex);
+}
+
+int bcast_position(struct bcast_sub *sub, char *buffer, size_t size, size_t *length)
+{
+    struct position_writer writer;
+    if (length != NULL)
+        *length = 0;
+    if (sub == NULL || (buffer == NULL && size != 0))
+        return error_set(BCAST_ERR_INVALID, "bcast_position wants a subscription and a buffer");
+    int status = history_check(sub->b);
+    if (status != BCAST_OK)
+        return status;
+    position_begin(&writer, buffer, size);
+    write_position(sub, &writer);
+    if (length != NULL)
+        *length = writer.length;
+    if (!position_end(&writer))
+        return error_set(BCAST_ERR_TOO_LARGE, "the position has %zu bytes and a NUL, the buffer only %zu bytes",
+                         writer.length, size);
+    return BCAST_OK;
 }
 
 int bcast_cancel(struct bcast_sub *sub)

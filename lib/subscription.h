@@ -18,8 +18,9 @@ struct source { /* one channel of a subscription */
     bool queued;                /* it is in that queue */
     bool resting;               /* it is in that list */
     bool opening;               /* the broker has not confirmed it yet; under the mutex */
-    int timeout_ms;             /* for the broker's confirmation */
     _Atomic bool removed;
+    _Atomic uint8_t missed; /* enum bcast_count: before its start so many messages are missing, and nobody was told */
+    uint64_t missed_count;
 };
 
 /* Why a reader should look up from its ring. */
@@ -48,6 +49,7 @@ struct bcast_sub {
     _Atomic uint16_t inside;   /* threads in bcast_next */
     _Atomic uint64_t received, lost, gaps, discarded;
 
+    int timeout_ms; /* for the broker's confirmation */
     struct bcast *b;
     struct bcast_sub *previous, *next; /* of the broadcast's; under its mutex */
     struct source first;               /* and the list of all; under the broadcast's mutex */
@@ -69,12 +71,5 @@ void sub_attend(struct bcast_sub *sub, uint32_t reasons);
 
 /* Frees removed sources that nothing refers to any more. By a reader that has the turn and is alone inside. */
 void sub_forget_removed(struct bcast_sub *sub);
-
-/* What `event->hold` is, told apart by its lowest bits: a struct hold, for a message that is nothing but its data and
- * shares its segment (PLAIN), or for any other; a struct segment; a struct kept (event.c). */
-enum { BORROWED_PLAIN = 0, BORROWED_OTHER = 1, BORROWED_SEGMENT = 2, BORROWED_KEPT = 3, BORROWED_MASK = 3 };
-
-void event_release(struct bcast_event *event); /* ends the borrow; leaves the fields as they are */
-void event_clear(struct bcast_event *event);
 
 #endif

@@ -142,6 +142,14 @@ struct bcast_fetch {
     size_t limit;
 };
 
+/* What a backend without a wire wants of the library. */
+struct bcast_local {
+    size_t struct_size;
+    const char *name;       /* whose channels these are in this process; "" (as it comes): nobody else's */
+    uint64_t history;       /* messages to be kept of each channel; 0: none. With it, events have timestamps */
+    uint64_t history_bytes; /* and at most so many bytes of them, headers and keys included; 0: no bound */
+};
+
 struct bcast_backend {
     size_t struct_size;
     uint32_t version;           /* BCAST_BACKEND_VERSION */
@@ -160,8 +168,8 @@ struct bcast_backend {
     int (*check)(void *self, const struct bcast_outgoing *message, char *error, size_t error_size);
 
     /* Not NULL in a backend without a wire: then none of the calls below is ever made, and messages go straight to the
-     * subscriptions of every broadcast in this process whose backend answers the same name; "" is nobody else's. */
-    const char *(*local)(void *self);
+     * subscriptions of every broadcast in this process whose backend answers the same name. */
+    void (*local)(void *self, struct bcast_local *out);
 
     void (*connect)(void *self);    /* begins; sink->connected or sink->lost follows, from here or later */
     void (*disconnect)(void *self); /* closes all connections at once */

@@ -208,6 +208,12 @@ struct bcast_sub_options {
     size_t limit_messages; /* per channel, what may wait unread; default 65,536; precise to one segment, which is */
     size_t limit_bytes;    /* at most an eighth of the limit, or one message; default 64 MiB */
     int timeout_ms;        /* for the broker's confirmation; default 10,000 */
+
+    /* What was published before, delivered first and without a seam; only where BCAST_CAN_HISTORY. Default: nothing. */
+    size_t history;     /* per channel, so many of the most recent messages (since_us: of those); <= limit_messages */
+    int64_t since_us;   /* what was published at that time, in microseconds since 1970, or later; 0: no bound */
+    const char *resume; /* a text from bcast_position: goes on exactly there. Without the two above. What is not kept
+                           any more is a gap (BCAST_GAP_TRIMMED). Read during the call only */
 };
 
 static inline struct bcast_sub_options bcast_sub_options_init(void)
@@ -270,7 +276,7 @@ BCAST_API int bcast_subscribe(struct bcast *b, const char *channel, const struct
 BCAST_API int bcast_subscribe_many(struct bcast *b, const char *const *channels, const size_t *sizes, size_t count,
                                    const struct bcast_sub_options *options, struct bcast_sub **out);
 
-/* Adds a channel, or removes one (what is still unread of it is discarded), also while other threads read. After
+/* Adds a channel, from its next message on, or removes one (what is still unread of it is discarded), also while other threads read. After
  * add has returned, the channel's next message will be received; after remove has returned, calls to bcast_next that
  * start later return nothing of it. `size` 0: up to the NUL. Status: as subscribe, and EXISTS, NOT_FOUND. */
 BCAST_API int bcast_add_channel(struct bcast_sub *sub, const char *channel, size_t size);
@@ -308,9 +314,55 @@ BCAST_API int bcast_fd(struct bcast_sub *sub);
 /* Wakes every thread blocked on `sub`; these and all later calls on it return BCAST_ERR_CLOSED. Sticky. */
 BCAST_API int bcast_cancel(struct bcast_sub *sub);
 
-/* Frees the subscription and its fd; events that are still borrowed stay good until they are released. No other call on
+/* Where the subscription stands, as a text for `resume` in the options of another one, of the same channels (or some of
+ * them), in this broadcast or in another one on the same broker: behind the last event handed out of each channel. With
+ * workers that share it: behind what has been handed out to any of them. NUL-terminated into `buffer`; *length (may be
+ * NULL) is how long it is without the NUL. Status: OK, TOO_LARGE (`size` <= *length: nothing is written), INVALID,
+ * UNSUPPORTED (the broadcast keeps no history). */
+BCAST_API int bcast_position(struct bcast_sub *sub, char *buffer, size_t size, size_t *length);
+
+/* Frees the subscription, and its fd with its last event: those that are still borrowed stay good until released. No other call on
  * it may be under way or follow: cancel, and let the threads that read it return, first. NULL is allowed. */
 BCAST_API void bcast_unsubscribe(struct bcast_sub *sub);
+
+/* ----------------------------------------------------------------------------------------------------- history -- */
+
+struct bcast_history_query {
+    size_t struct_size;
+    size_t channel_size; /* 0: up to the NUL */
+    size_t limit;        /* messages of a page; default 100, at most 65,536 */
+    size_t limit_bytes;  /* and bytes of their data, but always one message; default 16 MiB */
+    const char *before;  /* the page that ends just before this position */
+    const char *after;   /* the page that begins there; "": with the oldest. Without both: the newest page */
+    int64_t since_us;    /* nothing published before that time, in microseconds since 1970; 0: no bound */
+    int timeout_ms;      /* for the broker's answer; default 10,000 */
+};
+
+static inline struct bcast_history_query bcast_history_query_init(void)
+{
+    struct bcast_history_query query;
+    memset(&query, 0, sizeof query);
+    query.struct_size = sizeof query;
+    return query;
+}
+
+/* A page belongs to the caller, who may read it from any thread, until bcast_page_free. Its events are not released
+ * one by one. A position is a text, good until the broker forgets: also in another process, where the broker is one. */
+struct bcast_page {
+    const struct bcast_event *events; /* the oldest first. With `after`, a gap comes first if messages behind that */
+    size_t count;                     /* position are not kept any more */
+    const char *older;                /* for `before`: the page before this one. NULL: there is nothing older */
+    const char *newer;                /* for `after`: what follows. Never NULL: it may yet come */
+    int more;                         /* non-zero: something follows already */
+};
+
+/* Reads a page of what is kept of `channel`; one that nobody knows is empty. `query` may be NULL. Both directions cover
+ * every message exactly once, whatever is published meanwhile. May block up to timeout_ms. Status: OK, TIMEOUT, INVALID,
+ * TOO_LARGE, NOMEM, CLOSED, FORKED, UNSUPPORTED (nothing is kept; bcast_capabilities), NOT_FOUND (`before` is not a
+ * position of this broadcast's messages). */
+BCAST_API int bcast_history(struct bcast *b, const char *channel, const struct bcast_history_query *query,
+                            struct bcast_page **out);
+BCAST_API void bcast_page_free(struct bcast_page *page); /* NULL is allowed */
 
 /* ------------------------------------------------------------------------------------- capabilities, statistics -- */
 

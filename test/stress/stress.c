@@ -85,7 +85,8 @@ struct round {
     unsigned publishers, subscribers, churners;
     uint32_t messages; /* per publisher and channel */
     uint32_t size_max;
-    uint64_t first; /* sequence of the first message of each channel */
+    uint64_t first;   /* sequence of the first message of each channel */
+    unsigned history; /* kept of each channel; 0: none */
     struct subscriber subs[SUBS_MAX];
     _Atomic uint64_t *marks[CHANNELS]; /* by sequence: which message it was, for the first who saw it */
     _Atomic bool published;
@@ -293,53 +294,95 @@ static void *cancel_soon(void *argument)
     return NULL;
 }
 
-/* Subscriptions that come and go while messages fly: what they see must be contiguous, from the barrier on. */
+/* What a churner has seen of each channel: it must be contiguous, from the barrier on. */
+struct view {
+    uint64_t expected[CHANNELS];
+    bool known[CHANNELS];
+};
+
+static void check_view(struct view *view, const struct bcast_event *event)
+{
+    struct mark mark;
+    unsigned c = channel_of(event);
+    uint64_t from = event->kind == BCAST_GAP ? event->sequence - event->lost : event->sequence;
+    CHECK(!view->known[c] || from == view->expected[c], "%llu after %llu", (unsigned long long)from,
+          (unsigned long long)view->expected[c]);
+    view->known[c] = true;
+    view->expected[c] = event->kind == BCAST_GAP ? event->sequence : event->sequence + 1;
+    if (event->kind == BCAST_MESSAGE)
+        check_data(event, &mark);
+}
+
+static int read_for_a_while(struct bcast_sub *sub, struct view *view, const char *other, struct chance *chance)
+{
+    struct bcast_event event = BCAST_EVENT_INIT;
+    int status = BCAST_OK;
+    for (unsigned i = (unsigned)below(chance, 300); i > 0 && status >= 0; i--) {
+        if (one_in(chance, 100))
+            bcast_add_channel(sub, other, 0);
+        if (one_in(chance, 100) && bcast_remove_channel(sub, other, 0) == BCAST_OK)
+            for (unsigned c = 0; c < CHANNELS; c++)
+                view->known[c] &= strcmp(names[c], other) != 0;
+        status = bcast_next(sub, &event, (int)below(chance, 2));
+        if (status == BCAST_OK)
+            check_view(view, &event);
+    }
+    CHECK(status >= 0 || status == BCAST_ERR_CLOSED, "status %d", status);
+    bcast_release(&event);
+    return status;
+}
+
+static struct bcast_sub_options churner_options(struct round *round, struct chance *chance)
+{
+    struct bcast_sub_options options = bcast_sub_options_init();
+    options.policy = one_in(chance, 3) ? BCAST_BLOCK : BCAST_DROP_OLDEST;
+    options.limit_messages = 1 + below(chance, 300);
+    options.shared = one_in(chance, 3);
+    if (round->history != 0 && one_in(chance, 2))
+        options.history = below(chance, options.limit_messages + 1);
+    return options;
+}
+
+/* One subscription, and perhaps another that goes on where it stood. */
+static void churn_once(struct round *round, struct chance *chance)
+{
+    struct bcast_sub_options options = churner_options(round, chance);
+    struct bcast_sub *sub;
+    struct view view = {.known = {false}};
+    bool canceller_runs = one_in(chance, 3), again = round->history != 0 && one_in(chance, 2);
+    unsigned first = (unsigned)below(chance, CHANNELS);
+    const char *other = names[(first + 1) % CHANNELS];
+    pthread_t canceller;
+    char position[200];
+    CHECK(bcast_subscribe(round->b, names[first], &options, &sub) == BCAST_OK, "subscribe");
+    if (one_in(chance, 3))
+        CHECK(bcast_fd(sub) >= 0, "fd");
+    if (canceller_runs)
+        pthread_create(&canceller, NULL, cancel_soon, sub);
+    read_for_a_while(sub, &view, other, chance);
+    if (again)
+        CHECK(bcast_position(sub, position, sizeof position, NULL) == BCAST_OK, "position");
+    if (canceller_runs)
+        pthread_join(canceller, NULL);
+    bcast_unsubscribe(sub);
+    if (!again)
+        return;
+    for (unsigned c = 0; c < CHANNELS; c++)
+        view.known[c] &= c == first;
+    options.history = 0;
+    options.resume = position;
+    CHECK(bcast_subscribe(round->b, names[first], &options, &sub) == BCAST_OK, "resume at %s", position);
+    read_for_a_while(sub, &view, other, chance);
+    bcast_unsubscribe(sub);
+}
+
+/* Subscriptions that come and go while messages fly. */
 static void *churn(void *argument)
 {
     struct job *job = argument;
-    struct round *round = job->round;
     struct chance chance = {job->seed};
-    while (!atomic_load(&round->published)) {
-        struct bcast_sub_options options = bcast_sub_options_init();
-        struct bcast_event event = BCAST_EVENT_INIT;
-        struct bcast_sub *sub;
-        uint64_t expected[CHANNELS] = {0};
-        bool known[CHANNELS] = {false}, canceller_runs = one_in(&chance, 3);
-        pthread_t canceller;
-        options.policy = one_in(&chance, 3) ? BCAST_BLOCK : BCAST_DROP_OLDEST;
-        options.limit_messages = 1 + below(&chance, 300);
-        options.shared = one_in(&chance, 3);
-        unsigned first = (unsigned)below(&chance, CHANNELS), other = (first + 1) % CHANNELS;
-        CHECK(bcast_subscribe(round->b, names[first], &options, &sub) == BCAST_OK, "subscribe");
-        if (one_in(&chance, 3))
-            CHECK(bcast_fd(sub) >= 0, "fd");
-        if (canceller_runs)
-            pthread_create(&canceller, NULL, cancel_soon, sub);
-        int status = BCAST_OK;
-        for (unsigned i = (unsigned)below(&chance, 300); i > 0 && status >= 0; i--) {
-            if (one_in(&chance, 100))
-                bcast_add_channel(sub, names[other], 0);
-            if (one_in(&chance, 100) && bcast_remove_channel(sub, names[other], 0) == BCAST_OK)
-                known[other] = false;
-            status = bcast_next(sub, &event, (int)below(&chance, 2));
-            if (status != BCAST_OK)
-                continue;
-            unsigned c = channel_of(&event);
-            uint64_t from = event.kind == BCAST_GAP ? event.sequence - event.lost : event.sequence;
-            CHECK(!known[c] || from == expected[c], "%llu after %llu", (unsigned long long)from,
-                  (unsigned long long)expected[c]);
-            known[c] = true;
-            expected[c] = event.kind == BCAST_GAP ? event.sequence : event.sequence + 1;
-            struct mark mark;
-            if (event.kind == BCAST_MESSAGE)
-                check_data(&event, &mark);
-        }
-        CHECK(status >= 0 || status == BCAST_ERR_CLOSED, "status %d", status);
-        bcast_release(&event);
-        if (canceller_runs)
-            pthread_join(canceller, NULL);
-        bcast_unsubscribe(sub);
-    }
+    while (!atomic_load(&job->round->published))
+        churn_once(job->round, &chance);
     free(job);
     return NULL;
 }
@@ -417,7 +460,13 @@ static void run_round(uint64_t seed, bool large)
     struct bcast_options options = bcast_options_init();
     options.keep_bytes = SIZE_MAX;
     options.publish_timeout_ms = 20000; /* as long as a reader's patience */
-    CHECK(bcast_open("memory://", &options, &round->b) == BCAST_OK, "open");
+    char url[64] = "memory://";
+    if (one_in(chance, 2)) {
+        round->history = 1 + (unsigned)below(chance, 2000);
+        snprintf(url, sizeof url, "memory://?history=%u&history_bytes=%u", round->history,
+                 1000 + (unsigned)below(chance, 1000000));
+    }
+    CHECK(bcast_open(url, &options, &round->b) == BCAST_OK, "open");
     for (unsigned c = 0; c < CHANNELS; c++)
         round->marks[c] = calloc(total(round), sizeof *round->marks[c]);
     for (unsigned i = 0; i < round->subscribers; i++)

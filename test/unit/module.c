@@ -21,10 +21,9 @@ static void module_capabilities(void *self, struct bcast_capabilities *out)
     out->can = BCAST_CAN_BINARY;
 }
 
-static const char *module_local(void *self)
+static void module_local(void *self, struct bcast_local *out)
 {
-    (void)self;
-    return "";
+    (void)self, (void)out;
 }
 
 extern const struct bcast_backend bcast_backend_module;

@@ -218,10 +218,9 @@ static void no_capabilities(void *self, struct bcast_capabilities *out)
     (void)self, (void)out;
 }
 
-static const char *local(void *self)
+static void local(void *self, struct bcast_local *out)
 {
-    (void)self;
-    return "";
+    (void)self, (void)out;
 }
 
 static void unusable_backends(void **state)

@@ -25,12 +25,12 @@ static struct bench *set_up(uint32_t number, uint64_t sequence, enum cursor_poli
     assert_non_null(t);
     assert_int_equal(os_guard_open(&t->guard), 0);
     bell_init(&t->bell, not_freed);
-    ring_init(&t->ring, &t->pool, NULL, number, sequence);
+    ring_init(&t->ring, &(struct ring_setup){.pool = &t->pool, .first_number = number, .first_sequence = sequence});
     t->cursor.policy = (uint8_t)policy;
     t->cursor.limits = (struct ring_limits){limit, 64 << 20};
     t->cursor.holds = &t->holds;
     t->cursor.waiter.bell = &t->bell;
-    assert_true(cursor_open(&t->cursor, &t->ring));
+    assert_true(cursor_open(&t->cursor, &t->ring, NULL));
     return t;
 }
 
