@@ -260,6 +260,14 @@ static struct segment *pin_position(struct cursor *cursor, uint64_t position)
     return NULL;
 }
 
+static void raise_claimed(struct cursor *cursor, uint64_t to)
+{
+    uint64_t before = atomic_load_explicit(&cursor->claimed, memory_order_relaxed);
+    while ((int64_t)(to - before) > 0 && !atomic_compare_exchange_weak_explicit(
+                                             &cursor->claimed, &before, to, memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
 /* The only thread that gets STEPPING moves the cursor on: its plain fields are that thread's until it takes STEPPING
  * away. The caller has `segment`, the one of `position`, pinned for itself. */
 static enum cursor_result step_shared(struct cursor *cursor, uint64_t position, struct segment *segment,
@@ -272,6 +280,8 @@ static enum cursor_result step_shared(struct cursor *cursor, uint64_t position, 
     cursor_move(cursor, pin_next(cursor));
     segment_unpin(segment); /* the cursor's own */
     enum cursor_result result = result_of(cursor, expected, gap);
+    if (result != CURSOR_RECORD)
+        raise_claimed(cursor, gap->sequence); /* what a gap covers has been handed out, too */
     /* release: pairs with the acquires of `position`; the new `at` came before. From here on the next reader may step. */
     atomic_store_explicit(&cursor->position, word_at(cursor->number, 0, 0), memory_order_release);
     return result;
@@ -311,14 +321,6 @@ static size_t count_records(struct segment *segment, uint64_t *offset, size_t ma
         count++;
     }
     return count;
-}
-
-static void raise_claimed(struct cursor *cursor, uint64_t to)
-{
-    uint64_t before = atomic_load_explicit(&cursor->claimed, memory_order_relaxed);
-    while ((int64_t)(to - before) > 0 && !atomic_compare_exchange_weak_explicit(
-                                             &cursor->claimed, &before, to, memory_order_relaxed, memory_order_relaxed))
-        ;
 }
 
 static bool claim_records(struct cursor *cursor, uint64_t position, struct segment *segment, size_t max,

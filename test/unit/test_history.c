@@ -388,6 +388,33 @@ static void overtaken_in_the_past(void **state)
     bcast_close(b);
 }
 
+/* What a gap covers has been handed out: a position behind it does not ask for it again. Exclusive, and shared. */
+static void position_behind_a_gap(void **state)
+{
+    (void)state;
+    for (int shared = 0; shared < 2; shared++) {
+        struct bcast *b = test_open("memory://?history=1000");
+        struct bcast_sub_options options = bcast_sub_options_init();
+        struct bcast_event event = BCAST_EVENT_INIT;
+        char position[100];
+        options.limit_messages = 8;
+        options.shared = shared;
+        struct bcast_sub *sub = subscribe_with(b, &options);
+        publish_range(b, "x", 0, 100);
+        do
+            must(bcast_next(sub, &event, 0));
+        while (event.kind == BCAST_MESSAGE);
+        assert_int_equal(test_stats(sub).queued, 100 - event.sequence);
+        must(bcast_position(sub, position, sizeof position, NULL));
+        struct bcast_sub *next = resume(b, position);
+        expect_range(next, (unsigned)event.sequence, 100);
+        bcast_release(&event);
+        bcast_unsubscribe(next);
+        bcast_unsubscribe(sub);
+        bcast_close(b);
+    }
+}
+
 /* --------------------------------------------------------------------------------------------------------- pages -- */
 
 static struct bcast_page *page_of(struct bcast *b, const struct bcast_history_query *query)
@@ -765,6 +792,7 @@ int main(void)
         cmocka_unit_test(position_of_many_channels),
         cmocka_unit_test(what_was_trimmed_is_a_gap),
         cmocka_unit_test(overtaken_in_the_past),
+        cmocka_unit_test(position_behind_a_gap),
         cmocka_unit_test(pages_of_nothing),
         cmocka_unit_test(there_and_back),
         cmocka_unit_test(positions_that_are_gone),
