@@ -105,7 +105,13 @@ bool segment_all_committed(struct segment *segment); /* it must be sealed */
 void segment_retire(struct segment *segment);        /* may free its data at once */
 void segment_drop_data(struct segment *segment);
 
-/* ring.c's side: a segment is in use; a segment has become free, and is put where the keeper finds it (the ring may
+static inline void segment_set_capacity(struct segment *segment, uint32_t bytes, uint32_t records)
+{
+    atomic_store_explicit(&segment->capacity, bytes, memory_order_relaxed);
+    atomic_store_explicit(&segment->max_records, records, memory_order_relaxed);
+}
+
+/* keeper.c's side: a segment is in use; a segment has become free, and is put where the keeper finds it (the ring may
  * go with it); and where blocks are kept. */
 void ring_segment_opened(struct ring *ring);
 void ring_segment_freed(struct ring *ring, struct segment *segment);
