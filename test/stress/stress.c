@@ -25,6 +25,7 @@
 #define WORKERS_MAX 4
 #define CHURNERS_MAX 2
 #define BATCH 32
+#define PATIENCE_MS 120000 /* longer than `watch` waits for anything at all to happen */
 
 static _Atomic uint64_t deliveries, rounds_done;
 /* ------------------------------------------------------------------------------------------------------ messages -- */
@@ -43,9 +44,14 @@ static unsigned char filler(const struct mark *mark, size_t i)
 
 static void fill(unsigned char *data, const struct mark *mark)
 {
+    size_t at = mark->size < 4096 ? mark->size : 4096, more;
     memcpy(data, mark, mark->size != 0 ? sizeof *mark : 0);
-    for (size_t i = sizeof *mark; i < mark->size; i++)
+    for (size_t i = sizeof *mark; i < at; i++)
         data[i] = filler(mark, i);
+    for (; at < mark->size; at += more) { /* it repeats itself every 256 bytes */
+        more = at - 256 < mark->size - at ? at - 256 : mark->size - at;
+        memcpy(data + at, data + 256, more);
+    }
 }
 
 static void check_data(const struct bcast_event *event, struct mark *mark)
@@ -186,15 +192,15 @@ static void wait_in_poll(struct subscriber *s)
 {
     struct pollfd p = {bcast_fd(s->sub), POLLIN, 0};
     CHECK(p.fd >= 0, "bcast_fd %d", p.fd);
-    CHECK(poll(&p, 1, 20000) == 1, "the fd did not become readable");
+    CHECK(poll(&p, 1, PATIENCE_MS) == 1, "the fd did not become readable");
 }
 
 /* `patient`: nothing for so long means that a wake-up was lost. */
 static int read_some(struct subscriber *s, struct bcast_event *events, size_t *count, struct chance *chance,
                      bool *patient)
 {
-    int timeout = s->with_fd ? 0 : one_in(chance, 8) ? 1 : 20000;
-    *patient = timeout == 20000;
+    int timeout = s->with_fd ? 0 : one_in(chance, 8) ? 1 : PATIENCE_MS;
+    *patient = timeout == PATIENCE_MS;
     if (one_in(chance, 2))
         return bcast_next_batch(s->sub, events, 1 + below(chance, BATCH), count, timeout);
     *count = 1;
@@ -459,7 +465,7 @@ static void run_round(uint64_t seed, bool large)
     begin_counting(round);
     struct bcast_options options = bcast_options_init();
     options.keep_bytes = SIZE_MAX;
-    options.publish_timeout_ms = 20000; /* as long as a reader's patience */
+    options.publish_timeout_ms = PATIENCE_MS;
     char url[64] = "memory://";
     if (one_in(chance, 2)) {
         round->history = 1 + (unsigned)below(chance, 2000);
