@@ -10,8 +10,13 @@
 #include "base/thread.h"
 #include "event.h"
 
+#ifndef BCAST_MODEL
 #define PAUSES 50      /* looks before yielding the processor */
 #define YIELDS 100     /* and yields before sleeping */
+#else /* where looking again is never the right decision for long */
+#define PAUSES 1
+#define YIELDS 1
+#endif
 #define CHASES 32      /* times that a reader catches up with the publisher before it stands back */
 #define APART 400      /* ... for so many pauses: one to twenty microseconds, by the processor */
 #define FAR_BEHIND 256 /* messages read between two times: it cannot have been near all the while */

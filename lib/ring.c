@@ -11,8 +11,13 @@
  * bounded by its slots; this ring holds bytes for many. Its fences are stand-alone, which ThreadSanitizer cannot see:
  * here every ordering is on the access itself. */
 
+#ifndef BCAST_MODEL
 #define PAUSES 100 /* looks before a publisher yields the processor, and yields before it sleeps */
 #define YIELDS 50
+#else /* where looking again is never the right decision for long */
+#define PAUSES 1
+#define YIELDS 1
+#endif
 
 /* -------------------------------------------------------------------------------------------------------- space -- */
 

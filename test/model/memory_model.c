@@ -1,0 +1,498 @@
+/* Atomics after C11, without consume and stand-alone fences: every place has the list of the values stored there; a thread
+ * knows, of each place, the oldest it may still read. A release store carries what its thread knows along, an acquire load
+ * takes it. Stores are in the order in which they were executed, so none is ever put between two older ones. Plain memory
+ * has one value, and a vector clock that tells whether two accesses were ordered. */
+#include "model.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PLACES 2048
+#define VALUES 65536
+#define KNOWLEDGES 32768
+#define THREADS (MODEL_THREADS + 1)
+
+struct knowledge {
+    uint32_t clock[THREADS];
+    uint16_t oldest[PLACES];
+};
+
+struct value {
+    uint64_t value;
+    uint32_t knowledge; /* index; 0: none */
+    uint32_t next;      /* newer; 0: none */
+};
+
+struct place {
+    uintptr_t address;
+    uint32_t run;
+    uint32_t last_value, count;
+    uint32_t by_number[64]; /* the newest 64, by number modulo 64 */
+    uint16_t last_sequential;
+    bool set_up_again; /* by plain memory: its newest value is what is there */
+};
+
+struct cell { /* a byte of plain memory */
+    uint32_t run;
+    uint32_t written_at, read_at[THREADS];
+    uint8_t written_by;
+    bool freed;
+};
+
+static struct place places[PLACES];
+static uint16_t place_of_slot[PLACES * 4];
+static uint32_t slot_run[PLACES * 4];
+static unsigned place_count;
+static struct value values[VALUES];
+static unsigned value_count;
+static struct knowledge knowledges[KNOWLEDGES];
+static unsigned knowledge_count;
+static struct knowledge known[THREADS];
+static struct cell cells[PLATFORM_BYTES];
+static uint32_t run;
+static bool learning;
+static uint8_t users[PLATFORM_BYTES]; /* by place in the arena: a bit for each thread; survives runs */
+
+void memory_model_reset(void)
+{
+    for (unsigned t = 0; t < THREADS; t++) {
+        memset(known[t].clock, 0, sizeof known[t].clock);
+        memset(known[t].oldest, 0, place_count * sizeof known[t].oldest[0]);
+        known[t].clock[t] = 1;
+    }
+    run++;
+    place_count = value_count = knowledge_count = 1; /* index 0 means none */
+}
+
+void memory_model_learn(bool on)
+{
+    learning = on;
+}
+
+/* ---------------------------------------------------------------------------------------------------- knowledge -- */
+
+static void join(struct knowledge *to, const struct knowledge *from)
+{
+    for (unsigned t = 0; t < THREADS; t++)
+        if (from->clock[t] > to->clock[t])
+            to->clock[t] = from->clock[t];
+    for (unsigned p = 1; p < place_count; p++)
+        if (from->oldest[p] > to->oldest[p])
+            to->oldest[p] = from->oldest[p];
+}
+
+static void copy(struct knowledge *to, const struct knowledge *from)
+{
+    memcpy(to->clock, from->clock, sizeof to->clock);
+    memcpy(to->oldest, from->oldest, place_count * sizeof to->oldest[0]);
+}
+
+static unsigned keep_knowledge(const struct knowledge *k)
+{
+    if (knowledge_count == KNOWLEDGES)
+        model_fail("the model is too small: KNOWLEDGES");
+    struct knowledge *fresh = &knowledges[knowledge_count];
+    memset(fresh->oldest, 0, sizeof fresh->oldest); /* places may be added later */
+    copy(fresh, k);
+    return knowledge_count++;
+}
+
+void memory_model_start(unsigned thread, unsigned by)
+{
+    join(&known[thread], &known[by]);
+    known[by].clock[by]++;
+}
+
+void memory_model_join(unsigned thread, unsigned by)
+{
+    memory_model_start(by, thread);
+}
+
+/* -------------------------------------------------------------------------------------------------- plain memory -- */
+
+static struct cell *cell_at(const void *place)
+{
+    struct cell *cell = &cells[platform_offset(place)];
+    if (cell->run != run) {
+        memset(cell, 0, sizeof *cell);
+        cell->run = run;
+    }
+    return cell;
+}
+
+void memory_model_allocated(const void *memory, size_t size)
+{
+    unsigned self = model_self();
+    for (size_t i = 0; i < size && !model_alone();
+         i++) { /* what was there before the threads is known to all of them */
+        struct cell *cell = cell_at((const char *)memory + i);
+        memset(cell, 0, sizeof *cell);
+        cell->run = run;
+        cell->written_by = (uint8_t)self;
+        cell->written_at = known[self].clock[self];
+    }
+}
+
+static void plain_access(const void *memory, size_t size, bool write);
+
+void memory_model_freed(const void *memory, size_t size)
+{
+    plain_access(memory, size, true); /* whoever frees it must come after everybody's use */
+    for (size_t i = 0; i < size; i++)
+        cell_at((const char *)memory + i)->freed = true;
+}
+
+static void check_freed(const struct cell *cell, const void *place)
+{
+    if (cell->freed)
+        model_fail("memory used after it was freed: offset %zu", platform_offset(place));
+}
+
+static unsigned index_of(const struct place *place)
+{
+    return (unsigned)(place - places);
+}
+
+static struct place *find_place(const void *address, bool make);
+
+static void plain_byte(const void *place, bool write)
+{
+    unsigned self = model_self();
+    struct cell *cell = cell_at(place);
+    const uint32_t *clock = known[self].clock;
+    check_freed(cell, place);
+    if (cell->written_by != self && cell->written_at > clock[cell->written_by])
+        model_fail("a race: thread %u %s offset %zu, which thread %u has written", self, write ? "writes" : "reads",
+                   platform_offset(place), cell->written_by);
+    if (!write) {
+        cell->read_at[self] = clock[self];
+        return;
+    }
+    for (unsigned t = 0; t < THREADS; t++)
+        if (t != self && cell->read_at[t] > clock[t])
+            model_fail("a race: thread %u writes offset %zu, which thread %u has read", self, platform_offset(place),
+                       t);
+    cell->written_by = (uint8_t)self;
+    cell->written_at = clock[self];
+}
+
+static void plain_access(const void *memory, size_t size, bool write)
+{
+    if (!platform_owns(memory) || model_alone())
+        return;
+    for (size_t i = 0; i < size; i++)
+        plain_byte((const char *)memory + i, write);
+}
+
+/* A plain write to what was atomic before: memory is set up again. It is written right after this call. */
+static void forget_places(const void *memory, size_t size)
+{
+    for (size_t i = 0; i < size && platform_owns(memory); i++) {
+        struct place *place = find_place((const char *)memory + i, false);
+        if (place == NULL)
+            continue;
+        place->set_up_again = true;
+        known[model_self()].oldest[index_of(place)] = (uint16_t)place->count; /* the number it is going to have */
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------- places -- */
+
+static struct place *find_place(const void *address, bool make)
+{
+    uintptr_t key = (uintptr_t)address;
+    unsigned slots = PLACES * 4, slot = (unsigned)((key >> 2) * 2654435761u) % slots;
+    for (; slot_run[slot] == run; slot = (slot + 1) % slots)
+        if (places[place_of_slot[slot]].address == key)
+            return &places[place_of_slot[slot]];
+    if (!make)
+        return NULL;
+    if (place_count == PLACES)
+        model_fail("the model is too small: PLACES");
+    slot_run[slot] = run;
+    place_of_slot[slot] = (uint16_t)place_count;
+    struct place *place = &places[place_count];
+    for (unsigned t = 0; t < THREADS; t++)
+        known[t].oldest[place_count] = 0;
+    place_count++;
+    memset(place, 0, sizeof *place);
+    place->address = key;
+    return place;
+}
+
+static uint64_t read_memory(const void *address, size_t size)
+{
+    uint64_t value = 0;
+    memcpy(&value, address, size);
+    return value;
+}
+
+static void append(struct place *place, uint64_t value, unsigned knowledge)
+{
+    if (value_count == VALUES || place->count == UINT16_MAX)
+        model_fail("the model is too small: VALUES");
+    values[value_count] = (struct value){value, knowledge, 0};
+    place->by_number[place->count % 64] = value_count++;
+    place->count++;
+}
+
+static struct place *place_for(const void *address, size_t size)
+{
+    struct place *place = find_place(address, true);
+    if (place->count == 0 || place->set_up_again) {
+        append(place, read_memory(address, size), 0);
+        place->set_up_again = false;
+    }
+    return place;
+}
+
+static bool acquires(int order)
+{
+    return order == memory_order_acquire || order == memory_order_acq_rel || order == memory_order_seq_cst ||
+           order == memory_order_consume;
+}
+
+static bool releases(int order)
+{
+    return order == memory_order_release || order == memory_order_acq_rel || order == memory_order_seq_cst;
+}
+
+/* Before every atomic operation: the place must be there, and others may come first. */
+static struct place *begin(const void *address, size_t size)
+{
+    bool shared = true;
+    if (platform_owns(address)) {
+        uint8_t *user = &users[platform_offset(address)];
+        if (learning)
+            *user |= (uint8_t)(1u << model_self());
+        shared = (*user & (*user - 1)) != 0;
+    }
+    model_point(shared || learning);
+    if (platform_owns(address))
+        check_freed(cell_at(address), address);
+    return place_for(address, size);
+}
+
+static void see(struct place *place, unsigned number, int order)
+{
+    struct knowledge *me = &known[model_self()];
+    uint32_t knowledge = values[place->by_number[number % 64]].knowledge;
+    if (me->oldest[index_of(place)] < number)
+        me->oldest[index_of(place)] = (uint16_t)number;
+    if (acquires(order) && knowledge != 0)
+        join(me, &knowledges[knowledge]);
+}
+
+static uint64_t load(const void *address, size_t size, int order)
+{
+    struct place *place = begin(address, size);
+    unsigned newest = place->count - 1, oldest = known[model_self()].oldest[index_of(place)];
+    if (order == memory_order_seq_cst && place->last_sequential > oldest)
+        oldest = place->last_sequential;
+    if (newest - oldest > 3)
+        oldest = newest - 3;
+    unsigned number = newest - model_choose(newest - oldest + 1);
+    see(place, number, order);
+    return values[place->by_number[number % 64]].value;
+}
+
+static void put(struct place *place, void *address, size_t size, uint64_t value, int order, unsigned inherited)
+{
+    unsigned self = model_self();
+    struct knowledge *me = &known[self];
+    me->oldest[index_of(place)] = (uint16_t)place->count;
+    unsigned knowledge = inherited;
+    if (releases(order)) {
+        knowledge = keep_knowledge(me);
+        if (inherited != 0)
+            join(&knowledges[knowledge], &knowledges[inherited]);
+        me->clock[self]++;
+    }
+    append(place, value, knowledge);
+    if (order == memory_order_seq_cst)
+        place->last_sequential = (uint16_t)(place->count - 1);
+    memcpy(address, &value, size);
+    model_wrote();
+}
+
+static void store(void *address, size_t size, uint64_t value, int order)
+{
+    put(begin(address, size), address, size, value, order, 0);
+}
+
+enum operation { EXCHANGE, ADD, SUBTRACT, AND, OR, XOR };
+
+static uint64_t computed(enum operation operation, uint64_t value, uint64_t operand)
+{
+    switch (operation) {
+    case ADD: return value + operand;
+    case SUBTRACT: return value - operand;
+    case AND: return value & operand;
+    case OR: return value | operand;
+    case XOR: return value ^ operand;
+    default: return operand;
+    }
+}
+
+static uint64_t change(void *address, size_t size, enum operation operation, uint64_t operand, int order)
+{
+    struct place *place = begin(address, size);
+    unsigned number = place->count - 1;
+    struct value *newest = &values[place->by_number[number % 64]];
+    uint64_t before = newest->value;
+    unsigned inherited = newest->knowledge; /* a release sequence goes on */
+    see(place, number, order);
+    put(place, address, size, computed(operation, before, operand), order, inherited);
+    return before;
+}
+
+static bool compare_exchange(void *address, void *expected, size_t size, uint64_t desired, int good, int bad)
+{
+    struct place *place = begin(address, size);
+    unsigned number = place->count - 1;
+    struct value *newest = &values[place->by_number[number % 64]];
+    unsigned inherited = newest->knowledge;
+    uint64_t wanted = read_memory(expected, size);
+    if (newest->value != wanted) {
+        see(place, number, bad);
+        memcpy(expected, &newest->value, size);
+        return false;
+    }
+    see(place, number, good);
+    put(place, address, size, desired, good, inherited);
+    return true;
+}
+
+bool memory_model_equals(const void *address, uint32_t value)
+{
+    struct place *place = place_for(address, sizeof value);
+    return (uint32_t)values[place->by_number[(place->count - 1) % 64]].value == value;
+}
+
+/* ------------------------------------------------------------------------------------- what the compiler calls -- */
+
+#define ATOMICS(bits)                                                                                                  \
+    uint##bits##_t __tsan_atomic##bits##_load(const volatile void *a, int order);                                      \
+    uint##bits##_t __tsan_atomic##bits##_load(const volatile void *a, int order)                                       \
+    {                                                                                                                  \
+        return (uint##bits##_t)load((const void *)a, bits / 8, order);                                                 \
+    }                                                                                                                  \
+    void __tsan_atomic##bits##_store(volatile void *a, uint##bits##_t v, int order);                                   \
+    void __tsan_atomic##bits##_store(volatile void *a, uint##bits##_t v, int order)                                    \
+    {                                                                                                                  \
+        store((void *)a, bits / 8, v, order);                                                                          \
+    }                                                                                                                  \
+    CHANGE(bits, exchange, EXCHANGE)                                                                                   \
+    CHANGE(bits, fetch_add, ADD)                                                                                       \
+    CHANGE(bits, fetch_sub, SUBTRACT)                                                                                  \
+    CHANGE(bits, fetch_and, AND)                                                                                       \
+    CHANGE(bits, fetch_or, OR)                                                                                         \
+    CHANGE(bits, fetch_xor, XOR)                                                                                       \
+    COMPARE(bits, strong)                                                                                              \
+    COMPARE(bits, weak)                                                                                                \
+    uint##bits##_t __tsan_atomic##bits##_compare_exchange_val(volatile void *a, uint##bits##_t e, uint##bits##_t v,    \
+                                                              int good, int bad);                                      \
+    uint##bits##_t __tsan_atomic##bits##_compare_exchange_val(volatile void *a, uint##bits##_t e, uint##bits##_t v,    \
+                                                              int good, int bad)                                       \
+    {                                                                                                                  \
+        compare_exchange((void *)a, &e, bits / 8, v, good, bad);                                                       \
+        return e;                                                                                                      \
+    }
+#define CHANGE(bits, name, operation)                                                                                  \
+    uint##bits##_t __tsan_atomic##bits##_##name(volatile void *a, uint##bits##_t v, int order);                        \
+    uint##bits##_t __tsan_atomic##bits##_##name(volatile void *a, uint##bits##_t v, int order)                         \
+    {                                                                                                                  \
+        return (uint##bits##_t)change((void *)a, bits / 8, operation, v, order);                                       \
+    }
+#define COMPARE(bits, strength)                                                                                        \
+    int __tsan_atomic##bits##_compare_exchange_##strength(volatile void *a, void *e, uint##bits##_t v, int good,       \
+                                                          int bad);                                                    \
+    int __tsan_atomic##bits##_compare_exchange_##strength(volatile void *a, void *e, uint##bits##_t v, int good,       \
+                                                          int bad)                                                     \
+    {                                                                                                                  \
+        return compare_exchange((void *)a, e, bits / 8, v, good, bad);                                                 \
+    }
+ATOMICS(8)
+ATOMICS(16)
+ATOMICS(32)
+ATOMICS(64)
+
+#define PLAIN(name, size)                                                                                              \
+    void __tsan_read##name(void *a);                                                                                   \
+    void __tsan_read##name(void *a)                                                                                    \
+    {                                                                                                                  \
+        plain_access(a, size, false);                                                                                  \
+    }                                                                                                                  \
+    void __tsan_write##name(void *a);                                                                                  \
+    void __tsan_write##name(void *a)                                                                                   \
+    {                                                                                                                  \
+        plain_access(a, size, true);                                                                                   \
+        forget_places(a, size);                                                                                        \
+    }                                                                                                                  \
+    void __tsan_unaligned_read##name(void *a);                                                                         \
+    void __tsan_unaligned_read##name(void *a)                                                                          \
+    {                                                                                                                  \
+        plain_access(a, size, false);                                                                                  \
+    }                                                                                                                  \
+    void __tsan_unaligned_write##name(void *a);                                                                        \
+    void __tsan_unaligned_write##name(void *a)                                                                         \
+    {                                                                                                                  \
+        plain_access(a, size, true);                                                                                   \
+        forget_places(a, size);                                                                                        \
+    }                                                                                                                  \
+    void __tsan_read_write##name(void *a);                                                                             \
+    void __tsan_read_write##name(void *a)                                                                              \
+    {                                                                                                                  \
+        plain_access(a, size, true);                                                                                   \
+        forget_places(a, size);                                                                                        \
+    }                                                                                                                  \
+    void __tsan_unaligned_read_write##name(void *a);                                                                   \
+    void __tsan_unaligned_read_write##name(void *a)                                                                    \
+    {                                                                                                                  \
+        plain_access(a, size, true);                                                                                   \
+        forget_places(a, size);                                                                                        \
+    }
+PLAIN(1, 1)
+PLAIN(2, 2)
+PLAIN(4, 4)
+PLAIN(8, 8)
+PLAIN(16, 16)
+
+void __tsan_init(void);
+void __tsan_init(void)
+{
+}
+void __tsan_func_entry(void *a);
+void __tsan_func_entry(void *a)
+{
+    (void)a;
+}
+void __tsan_func_exit(void);
+void __tsan_func_exit(void)
+{
+}
+
+/* memcpy and its like, as the library's files call them here. */
+void *model_memcpy(void *to, const void *from, size_t size);
+void *model_memcpy(void *to, const void *from, size_t size)
+{
+    plain_access(from, size, false);
+    plain_access(to, size, true);
+    forget_places(to, size);
+    return memcpy(to, from, size);
+}
+void *model_memset(void *to, int value, size_t size);
+void *model_memset(void *to, int value, size_t size)
+{
+    plain_access(to, size, true);
+    forget_places(to, size);
+    return memset(to, value, size);
+}
+int model_memcmp(const void *a, const void *b, size_t size);
+int model_memcmp(const void *a, const void *b, size_t size)
+{
+    plain_access(a, size, false);
+    plain_access(b, size, false);
+    return memcmp(a, b, size);
+}
