@@ -13,12 +13,12 @@ for word; do
   esac
 done
 . bench/packages.sh
-packages="gcc g++ clang meson ninja-build pkg-config cmake python3 clang-format-14 binutils libck-dev libcmocka-dev libclang-rt-14-dev"
+packages="gcc g++ clang meson ninja-build pkg-config cmake python3 clang-format-14 binutils libck-dev libcmocka-dev libclang-rt-14-dev libcivetweb-dev"
 need "$packages" "$install"
 
 build() { # build NAME OPTION...: configures and compiles build-NAME
   name=$1; shift
-  [ -f "build-$name/build.ninja" ] || env CC="$CC" CXX="$CXX" meson setup "build-$name" --werror "$@" > "build-$name.log" 2>&1 ||
+  [ -f "build-$name/build.ninja" ] || env CC="$CC" CXX="$CXX" meson setup "build-$name" --werror -Dchat=enabled "$@" > "build-$name.log" 2>&1 ||
     { cat "build-$name.log"; exit 1; }
   rm -f "build-$name.log"
   ninja -C "build-$name" > "build-$name/ninja.log" 2>&1 || { cat "build-$name/ninja.log"; exit 1; }
