@@ -23,9 +23,9 @@
  * that long; it is one (BCAST_TIMEOUT) of the calls that had something to do and have not done it. Strings and vectors
  * may throw std::bad_alloc in either case.
  *
- * Gaps cannot be overlooked. A subscription has no begin(): messages() is the loop, and wants to be told what to do with
- * a gap (`ignore_gaps` says so in one word). Who calls next() gets events that may be either; visit() wants a function
- * for each, and data() of a gap is a mistake in the program: std::logic_error, or abort() without exceptions.
+ * Gaps cannot be overlooked. A subscription has no begin(): messages() is the loop, and wants to be told what to do
+ * with a gap (`ignore_gaps` says it in one word). Who calls next() gets events that may be either; visit() wants a
+ * function for each, and data() of a gap is a mistake in the program: std::logic_error, or abort() without exceptions.
  *
  * Callbacks are kept as long as the library may call them. An exception must not leave them: std::terminate.
  */
@@ -161,7 +161,7 @@ inline const char *name_of(std::string_view channel) noexcept
 
 } // namespace detail
 
-/* -------------------------------------------------------------------------------------------------------- options -- */
+/* ------------------------------------------------------------------------------------------------------- options -- */
 
 /* How long to wait: any std::chrono duration, rounded up to milliseconds; nothing above INT_MAX of them (24 days), and
  * nothing below 0. In options, timeout() is the default of the C struct. */
@@ -270,7 +270,7 @@ struct message {
     std::function<void(std::error_code)> on_result = {}; /* called once, if the publish itself did not fail */
 };
 
-/* --------------------------------------------------------------------------------------------------------- events -- */
+/* -------------------------------------------------------------------------------------------------------- events -- */
 
 /* Messages that did not come. The channel's name is good as long as the event and its subscription are. */
 struct gap {
@@ -439,9 +439,9 @@ class event
 /* An array of the one is given to C as an array of the other. */
 static_assert(std::is_standard_layout_v<event> && sizeof(event) == sizeof(bcast_event));
 
-/* -------------------------------------------------------------------------------------------------- subscriptions -- */
+/* ------------------------------------------------------------------------------------------------- subscriptions -- */
 
-/* What messages() returns: a loop that waits for messages, until the subscription is cancelled or its broadcast ends. */
+/* What messages() returns: a loop that waits for messages, until the subscription is cancelled or the broadcast ends. */
 template <class OnGap> class message_range
 {
     static_assert(std::is_invocable_v<OnGap &, const gap &>,
@@ -639,7 +639,7 @@ class subscription
     std::unique_ptr<bcast_sub, detail::freed_with<bcast_unsubscribe>> raw_;
 };
 
-/* -------------------------------------------------------------------------------------------------------- history -- */
+/* ------------------------------------------------------------------------------------------------------- history -- */
 
 class page_iterator
 {
@@ -726,7 +726,7 @@ class page
     std::unique_ptr<bcast_page, detail::freed_with<bcast_page_free>> raw_;
 };
 
-/* ----------------------------------------------------------------------------------------------------- publishing -- */
+/* ---------------------------------------------------------------------------------------------------- publishing -- */
 
 namespace detail
 {
@@ -808,7 +808,7 @@ class channel
     std::unique_ptr<struct bcast_channel, detail::freed_with<bcast_channel_free>> raw_;
 };
 
-/* ------------------------------------------------------------------------------------------------------ broadcast -- */
+/* ----------------------------------------------------------------------------------------------------- broadcast -- */
 
 class broadcast
 {
@@ -910,8 +910,8 @@ class broadcast
     }
 
   private:
-    /* In one piece, so that the callbacks go only after the handle is closed, and stay where they are when the broadcast
-     * is moved. */
+    /* In one piece, so that the callbacks go only after the handle is closed, and stay where they are when the
+     * broadcast is moved. */
     struct opened {
         decltype(options::on_log) log;
         decltype(options::on_state) state;

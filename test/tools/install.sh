@@ -1,6 +1,6 @@
 #!/bin/sh
-# install.sh BUILD SOURCE: what `meson install` puts down can be linked, by pkg-config and by CMake, shared and static;
-# and it exports nothing but its public names.
+# install.sh BUILD SOURCE: what `meson install` puts down can be used by the project in test/consumer, in C and in C++,
+# shared and static, by pkg-config, by Meson and by CMake; and it exports nothing but its public names.
 set -eu
 build=$1 source=$2
 stage=$(mktemp -d)
@@ -22,37 +22,35 @@ objdump -p "$lib/libbroadcaster.so" | grep -q 'SONAME.*libbroadcaster.so.0'
 
 [ -z "${sanitized:-}" ] || { echo "sanitized build: linking is tested in the plain one"; exit 0; }
 
-cat > "$stage/user.c" <<'C'
-#include <broadcaster/broadcaster.h>
-#include <stdio.h>
-int main(void)
-{
-    struct bcast *b;
-    if (bcast_open("memory://", NULL, &b) != BCAST_OK)
-        return 1;
-    bcast_close(b);
-    puts(bcast_version());
-    return 0;
-}
-C
-pc() { PKG_CONFIG_SYSROOT_DIR=$stage PKG_CONFIG_PATH=$lib/pkgconfig pkg-config "$@" broadcaster; }
-cc "$stage/user.c" -o "$stage/shared" $(pc --cflags --libs)
-LD_LIBRARY_PATH=$lib "$stage/shared" | grep -qx '0.1.0'
-cc "$stage/user.c" -o "$stage/static" $(pc --cflags) "$lib/libbroadcaster.a" -pthread -ldl
-"$stage/static" | grep -qx '0.1.0'
+export PKG_CONFIG_SYSROOT_DIR="$stage" PKG_CONFIG_PATH="$lib/pkgconfig" LD_LIBRARY_PATH="$lib"
+consumer=$source/test/consumer
 
-mkdir "$stage/cmake"
-cat > "$stage/cmake/CMakeLists.txt" <<'C'
-cmake_minimum_required(VERSION 3.13)
-project(user C)
-find_package(broadcaster 0.1 REQUIRED)
-add_executable(shared ../user.c)
-target_link_libraries(shared broadcaster::broadcaster)
-add_executable(static ../user.c)
-target_link_libraries(static broadcaster::static)
-C
-cmake -S "$stage/cmake" -B "$stage/cmake/b" -DCMAKE_PREFIX_PATH="$stage$prefix" > "$stage/log" 2>&1 ||
-  { cat "$stage/log"; exit 1; }
-cmake --build "$stage/cmake/b" > "$stage/log" 2>&1 || { cat "$stage/log"; exit 1; }
-"$stage/cmake/b/shared" | grep -qx '0.1.0'
-"$stage/cmake/b/static" | grep -qx '0.1.0'
+try() { # try COMMAND...: shows what it said if it fails
+  "$@" > "$stage/log" 2>&1 || { echo "failed: $*"; cat "$stage/log"; exit 1; }
+}
+
+runs() { # runs FOLDER: the four programs in there work, and only the shared ones want the shared library
+  for program in c-shared c-static cpp-shared cpp-static; do
+    [ "$("$1/$program")" = 0.1.0 ] || { echo "$1/$program does not say its version"; exit 1; }
+    wanted=$(objdump -p "$1/$program" | grep -c 'NEEDED.*libbroadcaster' || true)
+    case $program/$wanted in *-shared/1 | *-static/0) ;; *) echo "$1/$program: linked the wrong way"; exit 1 ;; esac
+  done
+}
+
+[ -z "$(pkg-config --print-requires-private broadcaster)" ] || { echo "the package needs others"; exit 1; }
+mkdir "$stage/plain"
+for kind in shared static; do
+  [ $kind = shared ] && static= || static=-static
+  flags=$(pkg-config ${static:+--static} --cflags --libs broadcaster)
+  try cc $static "$consumer/main.c" -o "$stage/plain/c-$kind" $flags
+  try c++ $static -std=c++17 "$consumer/main.cpp" -o "$stage/plain/cpp-$kind" $flags
+done
+runs "$stage/plain"
+
+try meson setup "$stage/meson" "$consumer"
+try ninja -C "$stage/meson"
+runs "$stage/meson"
+
+try cmake -S "$consumer" -B "$stage/cmake" -DCMAKE_PREFIX_PATH="$stage$prefix"
+try cmake --build "$stage/cmake"
+runs "$stage/cmake"

@@ -2,8 +2,8 @@
  *     chat [PORT [URL]]          PORT 0: any that is free. Then open http://localhost:PORT/
  *
  * Each connection has two threads. The web server's reads the socket and publishes; one of our own waits in bcast_next
- * and writes to the socket. When the browser leaves, bcast_cancel wakes the second. Messages are JSON, which this server
- * hands on without looking at them: {"action":"message","user":"...","message":"..."}
+ * and writes to the socket. When the browser leaves, bcast_cancel wakes the second. Messages are JSON, which this
+ * server hands on without looking at it: {"action":"message","user":"...","message":"..."}
  */
 #include <broadcaster/broadcaster.h>
 
