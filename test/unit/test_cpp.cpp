@@ -92,6 +92,14 @@ static subscription with_gap(broadcast &b)
 
 /* ----------------------------------------------------------------------------------------------------- ownership -- */
 
+template <class Owner> constexpr bool owns()
+{
+    return std::is_nothrow_move_constructible_v<Owner> && std::is_nothrow_move_assignable_v<Owner> &&
+           !std::is_copy_constructible_v<Owner> && !std::is_copy_assignable_v<Owner>;
+}
+static_assert(owns<broadcast>() && owns<broadcaster::channel>() && owns<subscription>() && owns<event>() &&
+              owns<broadcaster::page>());
+
 static void handles_move()
 {
     broadcast b("memory://"), other;
