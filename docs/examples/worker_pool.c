@@ -20,6 +20,8 @@ static void *work(void *argument)
             break; /* the empty message sends one worker home */
         printf("done: %.*s\n", (int)event.size, (const char *)event.data);
     }
+    if (status != BCAST_OK && status != BCAST_ERR_CLOSED)
+        fprintf(stderr, "%s\n", bcast_error_text());
     bcast_release(&event);
     return NULL;
 }

@@ -3,6 +3,8 @@
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-"$1" 5000 > "$dir/out"
+"$1" 5000 > "$dir/out" 2> "$dir/errors"
+cat "$dir/errors"
+[ ! -s "$dir/errors" ]
 seq -f 'done: job %.0f' 5000 | sort > "$dir/expected"
 sort "$dir/out" | cmp - "$dir/expected"

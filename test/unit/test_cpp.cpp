@@ -432,7 +432,9 @@ static void timeouts()
 {
     broadcaster::subscribe_options options = limited(8);
     options.policy = BCAST_BLOCK;
-    broadcast b("memory://");
+    broadcaster::options patient;
+    patient.publish_timeout = forever; /* the message's own time-out is shorter */
+    broadcast b("memory://", patient);
     subscription sub = b.subscribe("x", options);
     std::error_code code = BCAST_ERR_NOMEM;
     event e;
