@@ -39,7 +39,7 @@ CC=clang CXX=clang++; build tsan -Dbuildtype=debugoptimized -Db_sanitize=thread 
 CC=gcc CXX=g++; build posix -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Dtest_hooks=true -Dos=posix
 CC=clang CXX=clang++; build plain -Dtest_hooks=true
 
-check asan --no-suite full --no-suite install --no-suite headers --no-suite style
+check asan --no-suite full --no-suite install --no-suite style
 check tsan --no-suite full --no-suite install --no-suite headers --no-suite style
 check posix --no-suite full --no-suite install --no-suite headers --no-suite style --no-suite examples
 check plain --no-suite full
