@@ -11,9 +11,9 @@
 #include "event.h"
 
 #ifndef BCAST_MODEL
-#define PAUSES 50      /* looks before yielding the processor */
-#define YIELDS 100     /* and yields before sleeping */
-#else /* where looking again is never the right decision for long */
+#define PAUSES 50  /* looks before yielding the processor */
+#define YIELDS 100 /* and yields before sleeping */
+#else              /* where looking again is never the right decision for long */
 #define PAUSES 1
 #define YIELDS 1
 #endif

@@ -276,7 +276,8 @@ BCAST_API int bcast_subscribe(struct bcast *b, const char *channel, const struct
 BCAST_API int bcast_subscribe_many(struct bcast *b, const char *const *channels, const size_t *sizes, size_t count,
                                    const struct bcast_sub_options *options, struct bcast_sub **out);
 
-/* Adds a channel, from its next message on, or removes one (what is still unread of it is discarded), also while other threads read. After
+/* Adds a channel, from its next message on, or removes one (what is still unread of it is discarded), also while other
+ * threads read. After
  * add has returned, the channel's next message will be received; after remove has returned, calls to bcast_next that
  * start later return nothing of it. `size` 0: up to the NUL. Status: as subscribe, and EXISTS, NOT_FOUND. */
 BCAST_API int bcast_add_channel(struct bcast_sub *sub, const char *channel, size_t size);
@@ -321,7 +322,8 @@ BCAST_API int bcast_cancel(struct bcast_sub *sub);
  * UNSUPPORTED (the broadcast keeps no history). */
 BCAST_API int bcast_position(struct bcast_sub *sub, char *buffer, size_t size, size_t *length);
 
-/* Frees the subscription, and its fd with its last event: those that are still borrowed stay good until released. No other call on
+/* Frees the subscription, and its fd with its last event: those that are still borrowed stay good until released.
+ * No other call on
  * it may be under way or follow: cancel, and let the threads that read it return, first. NULL is allowed. */
 BCAST_API void bcast_unsubscribe(struct bcast_sub *sub);
 
@@ -349,8 +351,8 @@ static inline struct bcast_history_query bcast_history_query_init(void)
 /* A page belongs to the caller, who may read it from any thread, until bcast_page_free. Its events are not released
  * one by one. A position is a text, good until the broker forgets: also in another process, where the broker is one. */
 struct bcast_page {
-    const struct bcast_event *events; /* the oldest first. With `after`, a gap comes first if messages behind that */
-    size_t count;                     /* position are not kept any more */
+    const struct bcast_event *events; /* the oldest first; before them a gap, if messages behind `after` are not kept */
+    size_t count;
     const char *older;                /* for `before`: the page before this one. NULL: there is nothing older */
     const char *newer;                /* for `after`: what follows. Never NULL: it may yet come */
     int more;                         /* non-zero: something follows already */

@@ -2,7 +2,6 @@
  * the obvious one: go on; or, for a thread that cannot, the next one after it; read the newest value. Whatever else is
  * decided is a deviation. Depth first: the last decision with an option left is taken differently, everything before it as it was.
  * At random: any, from a seed. */
-#define _GNU_SOURCE
 #include "model.h"
 
 #include <setjmp.h>
