@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fanout.h"
 #include "payload.h"
 
 #define BATCH_MAX 1024
@@ -52,9 +53,11 @@ static uint64_t now_ns(clockid_t clock)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+static const char *program; /* how it was called, for texts */
+
 static void die(const char *what)
 {
-    fprintf(stderr, "fanout: %s: %s\n", what, bcast_error_text());
+    fprintf(stderr, "%s: %s: %s\n", program, what, bcast_error_text());
     exit(1);
 }
 
@@ -346,7 +349,7 @@ static int measure(const struct plan *plan)
     report(run, (double)(published - begin) / 1e9, (double)(end - begin) / 1e9);
     uint64_t wrong = run->wrong;
     if (wrong != 0)
-        fprintf(stderr, "fanout: %llu messages were damaged or out of order\n", (unsigned long long)wrong);
+        fprintf(stderr, "%s: %llu messages were damaged or out of order\n", program, (unsigned long long)wrong);
     tear_down(run);
     free(workers);
     free(run);
@@ -356,21 +359,36 @@ static int measure(const struct plan *plan)
 /* ----------------------------------------------------------------------------------------------------- arguments -- */
 
 static const char help[] =
-    "usage: fanout [--url URL] [--subscribers N[,N...]] [--publishers N] [--size BYTES] [--messages N]\n"
-    "              [--policy block|drop_oldest|disconnect] [--batch N] [--workers N] [--idle-subscribers N]\n"
-    "              [--rate N] [--check bytes|sum] [--json]\n"
-    "Publishes to one channel and checks what every subscription receives. --batch 1 uses bcast_next, more\n"
-    "bcast_next_batch; --workers N lets N threads share each subscription; --rate is in messages per second and\n"
-    "publisher (0: as fast as possible). --check sum only adds up the messages' numbers: for comparisons with\n"
-    "programs that do no more. Latencies are from before publish to after next.\n";
+    "usage: %s [URL] [--url URL] [--subscribers N[,N...]] [--publishers N] [--size BYTES] [--messages N]\n"
+    "       [--policy block|drop_oldest|disconnect] [--batch N] [--workers N] [--idle-subscribers N] [--rate N]\n"
+    "       [--check bytes|sum] [--json]\n"
+    "Publishes to one channel and checks what every subscription receives, over memory:// unless there is a URL.\n"
+    "--batch 1 uses bcast_next, more bcast_next_batch; --workers N lets N threads share each subscription; --rate is\n"
+    "in messages per second and publisher (0: as fast as possible). --check sum only adds up the messages' numbers:\n"
+    "for comparisons with programs that do no more. Latencies are from before publish to after next.\n"
+    "\n"
+    "  %s                                        1, 4, 16 and 64 subscribers in this process\n"
+    "  %s --subscribers 8 --size 1024 --json     one line for programs\n";
+
+static void show_help(void)
+{
+    printf(help, program, program, program);
+    exit(0);
+}
+
+static void refuse_option(void) /* getopt has said which */
+{
+    fprintf(stderr, "%s: see '%s --help'\n", program, program);
+    exit(2);
+}
 
 static uint64_t number(const char *text, const char *option, uint64_t least, uint64_t most)
 {
     char *end;
     unsigned long long value = strtoull(text, &end, 10);
     if (*end != '\0' || end == text || value < least || value > most) {
-        fprintf(stderr, "fanout: --%s wants a number from %llu to %llu, not '%s'\n", option, (unsigned long long)least,
-                (unsigned long long)most, text);
+        fprintf(stderr, "%s: --%s wants a number from %llu to %llu, not '%s'\n", program, option,
+                (unsigned long long)least, (unsigned long long)most, text);
         exit(2);
     }
     return value;
@@ -382,7 +400,7 @@ static enum bcast_policy policy(const char *text)
     for (unsigned i = 0; i < 3; i++)
         if (strcmp(text, names[i]) == 0)
             return (enum bcast_policy)i;
-    fprintf(stderr, "fanout: --policy is drop_oldest, block or disconnect, not '%s'\n", text);
+    fprintf(stderr, "%s: --policy is drop_oldest, block or disconnect, not '%s'\n", program, text);
     exit(2);
 }
 
@@ -390,7 +408,7 @@ static enum payload_depth depth(const char *text)
 {
     if (strcmp(text, "sum") == 0 || strcmp(text, "bytes") == 0)
         return strcmp(text, "sum") == 0 ? PAYLOAD_SUM : PAYLOAD_BYTES;
-    fprintf(stderr, "fanout: --check is bytes or sum, not '%s'\n", text);
+    fprintf(stderr, "%s: --check is bytes or sum, not '%s'\n", program, text);
     exit(2);
 }
 
@@ -413,7 +431,7 @@ static const struct option options[] = {
 
 static void parse(int count, char **words, struct plan *plan, char **subscribers)
 {
-    for (int c; (c = getopt_long(count, words, "", options, NULL)) != -1;)
+    for (int c; (c = getopt_long(count, words, "h", options, NULL)) != -1;)
         switch (c) {
         case 'u': plan->url = optarg; break;
         case 's': *subscribers = optarg; break;
@@ -427,13 +445,20 @@ static void parse(int count, char **words, struct plan *plan, char **subscribers
         case 'r': plan->rate = number(optarg, "rate", 0, 1000000000); break;
         case 'c': plan->depth = depth(optarg); break;
         case 'j': plan->json = true; break;
-        case 'h': fputs(help, stdout); exit(0);
-        default: fputs(help, stderr); exit(2);
+        case 'h': show_help(); break;
+        default: refuse_option();
         }
+    if (optind < count)
+        plan->url = words[optind++];
+    if (optind < count) {
+        fprintf(stderr, "%s: one URL is enough, what is '%s'?\n", program, words[optind]);
+        exit(2);
+    }
 }
 
-int main(int count, char **words)
+int fanout_main(int count, char **words)
 {
+    program = words[0];
     struct plan plan = {
         .url = "memory://", .publishers = 1, .workers = 1, .batch = 64, .size = 64, .policy = BCAST_BLOCK};
     char usual[] = "1,4,16,64", *subscribers = usual;

@@ -102,7 +102,7 @@ static int open_backend(struct bcast *b, void *context, struct bcast_sink *sink)
     if (most != 0 && most < b->max_message_bytes)
         b->max_message_bytes = most;
     if (b->capabilities.max_channel_bytes == 0)
-        b->capabilities.max_channel_bytes = 4096;
+        b->capabilities.max_channel_bytes = BACKENDS_CHANNEL_BYTES;
     return BCAST_OK;
 }
 
@@ -177,26 +177,6 @@ static int finish_open(struct bcast *b, void *context, struct bcast **out)
     return status;
 }
 
-static bool usable(const struct bcast_backend *backend)
-{
-    return backend->struct_size >= offsetof(struct bcast_backend, local) + sizeof backend->local &&
-           backend->version == BCAST_BACKEND_VERSION && backend->name != NULL && backend->open != NULL &&
-           backend->capabilities != NULL &&
-           (backend->local != NULL ||
-            (backend->connect != NULL && backend->disconnect != NULL && backend->publish != NULL &&
-             backend->subscribe != NULL && backend->unsubscribe != NULL));
-}
-
-static int unusable(const struct bcast_backend *backend)
-{
-    if (backend->version != BCAST_BACKEND_VERSION)
-        return error_set(BCAST_ERR_BACKEND,
-                         "the backend was written for version %u of the contract, this library has "
-                         "%u: recompile it",
-                         backend->version, BCAST_BACKEND_VERSION);
-    return error_set(BCAST_ERR_BACKEND, "the backend lacks its name or a call that the contract asks for");
-}
-
 int bcast_open(const char *url, const struct bcast_options *options, struct bcast **out)
 {
     struct bcast *b = NULL;
@@ -213,8 +193,8 @@ int bcast_open(const char *url, const struct bcast_options *options, struct bcas
     b->has_url = status == BCAST_OK;
     if (status == BCAST_OK)
         status = backends_find(b->url.parts.scheme, copy.backends, &b->backend);
-    if (status == BCAST_OK && !usable(b->backend))
-        status = unusable(b->backend);
+    if (status == BCAST_OK)
+        status = backends_check(b->backend);
     if (status == BCAST_OK)
         status = url_check_params(&b->url.parts, b->backend->params);
     if (status != BCAST_OK) {
@@ -233,9 +213,9 @@ int bcast_open_backend(const struct bcast_backend *backend, void *context, const
         *out = NULL;
     if (backend == NULL || out == NULL)
         return error_set(BCAST_ERR_INVALID, "bcast_open_backend wants a backend, and where to put the handle");
-    if (!usable(backend))
-        return unusable(backend);
-    int status = bcast_new(options, &copy, &b);
+    int status = backends_check(backend);
+    if (status == BCAST_OK)
+        status = bcast_new(options, &copy, &b);
     if (status != BCAST_OK)
         return status;
     b->backend = backend;

@@ -35,7 +35,7 @@ static void loop_close(void *self)
 
 static void loop_capabilities(void *self, struct bcast_capabilities *out)
 {
-    (void)self;
+    (void)self; /* NULL where nothing is open: this one can always do the same */
     out->can = BCAST_CAN_KEYS | BCAST_CAN_HEADERS | BCAST_CAN_BINARY | BCAST_CAN_CONFIRM;
     out->max_channel_bytes = 255;
 }

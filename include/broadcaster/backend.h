@@ -161,7 +161,8 @@ struct bcast_backend {
     int (*open)(const struct bcast_backend_setup *setup, struct bcast_sink *sink, void **self);
     /* Frees it. Connections have been closed by `disconnect` before. */
     void (*close)(void *self);
-    /* Fills in `can` and the limits. The same for as long as it is open. */
+    /* Fills in `can` and the limits. The same for as long as it is open. With `self` NULL, nothing is open: what it can
+     * at most, whatever the URL and the broker; bcast_backend_info asks so, from any thread. */
     void (*capabilities)(void *self, struct bcast_capabilities *out);
     /* Could this message, or (data NULL, size 0) a subscription to this channel, ever be carried? Else the status and
      * a sentence in `error`. Any thread. NULL: whatever the capabilities allow. */

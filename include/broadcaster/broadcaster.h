@@ -399,6 +399,36 @@ static inline struct bcast_capabilities bcast_capabilities_init(void)
 
 BCAST_API int bcast_capabilities(struct bcast *b, struct bcast_capabilities *out);
 
+enum bcast_backend_state {
+    BCAST_BACKEND_BUILT_IN = 1,
+    BCAST_BACKEND_MODULE = 2, /* in a module of its own, which is installed and loads */
+    BCAST_BACKEND_MISSING = 3 /* its module is not installed, or does not load; `can` and the limits are 0 */
+};
+
+struct bcast_backend_info {
+    size_t struct_size;
+    const char *name;         /* "redis" */
+    const char *schemes;      /* "redis rediss": what its URLs begin with, a space between them */
+    const char *package;      /* what to install for its module; "" if it is built in */
+    uint64_t can;             /* enum bcast_can, or-ed: what it can at most. What is open may do less: ask it */
+    size_t max_message_bytes; /* 0: no limit of its own */
+    size_t max_channel_bytes;
+    int state; /* enum bcast_backend_state */
+};
+
+static inline struct bcast_backend_info bcast_backend_info_init(void)
+{
+    struct bcast_backend_info info;
+    memset(&info, 0, sizeof info);
+    info.struct_size = sizeof info;
+    return info;
+}
+
+/* Describes the backend number `index` of those this library was built with; loads its module if it has one. The texts
+ * are constant and stay valid. Opens nothing. Status: OK (also for one that is missing: bcast_error_text says why),
+ * NOT_FOUND (`index` is behind the last), INVALID. */
+BCAST_API int bcast_backend_info(size_t index, struct bcast_backend_info *out);
+
 struct bcast_stats {
     size_t struct_size;
     uint64_t channels;      /* that exist now */

@@ -62,8 +62,9 @@ static void memory_local(void *self, struct bcast_local *out)
 
 static void memory_capabilities(void *self, struct bcast_capabilities *out)
 {
-    (void)self;
     out->can = BCAST_CAN_BLOCK | BCAST_CAN_KEYS | BCAST_CAN_HEADERS | BCAST_CAN_BINARY | BCAST_CAN_CONFIRM;
+    if (self == NULL) /* of one that is open the library knows better: its name may have had a history before */
+        out->can |= BCAST_CAN_HISTORY | BCAST_CAN_TIMESTAMPS;
     out->max_channel_bytes = 4096;
 }
 

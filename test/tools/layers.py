@@ -24,7 +24,7 @@ KNOWS = {
     "shared": {"registry"},
     "url": set(),
     "extra": set(),
-    "backends": {"backends_config"},
+    "backends": {"backends_config", "options"},
     "options": {"broadcast", "cursor"},
     "outbound": {"channel", "cursor", "registry", "extra"},
     "topic": {"channel"},
