@@ -15,6 +15,12 @@ import json, sys
 print(next(o["value"] for o in json.load(sys.stdin) if o["name"] == "prefix"))')
 lib=$(dirname "$(find "$stage$prefix" -name libbroadcaster.so)")
 
+prefixed=$stage$prefix
+if [ -x "$prefixed/bin/broadcaster" ]; then # the command is an option
+  [ -s "$prefixed/share/man/man1/broadcaster.1" ] && [ -s "$prefixed/share/bash-completion/completions/broadcaster" ]
+  [ -n "${sanitized:-}" ] || LD_LIBRARY_PATH=$lib "$prefixed/bin/broadcaster" --version | grep -qx 'broadcaster 0.1.0'
+fi
+
 stray=$(nm -D --defined-only "$lib/libbroadcaster.so" | awk '{print $3}' | grep -v -e '^bcast_' -e '^__' -e '^_init$' -e '^_fini$' || true)
 [ -z "${sanitized:-}" ] || stray=
 [ -z "$stray" ] || { echo "exported, but not public: $stray"; exit 1; }

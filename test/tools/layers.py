@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Who may know whom: every #include "..." under lib/ must be one of these. See docs/architecture.md.
+"""Who may know whom: every #include "..." under lib/, and every #include <...> of the command, must be one of these.
+See docs/architecture.md.
 
 usage: layers.py ROOT | layers.py --self-test
 """
@@ -47,10 +48,23 @@ def complaints(root):
     lib = root / "lib"
     for file in sorted(lib.rglob("*.[ch]")):
         where = file.relative_to(lib)
+        if where.parts[0] == "tool":
+            yield from complaints_of_tool(root, file)
+            continue
         for include in re.findall(r'^\s*#\s*include\s+"([^"]+)"', file.read_text(), re.M):
             why = refused(where, include)
             if why:
                 yield f"lib/{where} includes {include}: {why}"
+
+
+def complaints_of_tool(root, file):
+    """The command is a program like any other: the public header, the system's, its own, and the shared benchmark."""
+    own = {header.name for header in (root / "lib/tool").glob("*.h")} | {"fanout.h"}
+    for bracket, include in re.findall(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', file.read_text(), re.M):
+        inside = (root / "lib" / include).exists() or include.startswith(("broadcaster/", "."))
+        good = include in own if bracket == '"' else include == "broadcaster/broadcaster.h" or not inside
+        if not good:
+            yield f"{file.relative_to(root)} includes {include}: the command knows <broadcaster/broadcaster.h> only"
 
 
 def refused(where, include):
@@ -75,15 +89,20 @@ def refused(where, include):
 
 def self_test():
     cases = [
-        ("ring.c", "subscription.h"), ("ring.c", "broadcaster/broadcaster.h"), ("base/clock.c", "ring.h"),
-        ("backend/memory.c", "ring.h"), ("io_thread.c", "backend/memory.h"), ("newcomer.c", "ring.h"),
-        ("wait.c", "ring.h"), ("backend/memory.c", "backend/redis.h"),
+        ("ring.c", '"subscription.h"'), ("ring.c", '"broadcaster/broadcaster.h"'), ("base/clock.c", '"ring.h"'),
+        ("backend/memory.c", '"ring.h"'), ("io_thread.c", '"backend/memory.h"'), ("newcomer.c", '"ring.h"'),
+        ("wait.c", '"ring.h"'), ("backend/memory.c", '"backend/redis.h"'),
+        ("tool/sub.c", '"ring.h"'), ("tool/sub.c", '"../ring.h"'), ("tool/sub.c", "<url.h>"), ("tool/sub.c", "<../url.h>"),
+        ("tool/sub.h", '"base/error.h"'), ("tool/sub.c", "<base/error.h>"), ("tool/sub.c", '"broadcaster/broadcaster.h"'),
+        ("tool/sub.c", "<broadcaster/backend.h>"),
     ]
     for where, include in cases:
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "lib" / where
-            file.parent.mkdir(parents=True)
-            file.write_text(f'#include "{include}"\n')
+            for name in ("url.h", "base/error.h", where):
+                file = Path(folder) / "lib" / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch()
+            file.write_text(f"#include {include}\n")
             if not list(complaints(Path(folder))):
                 sys.exit(f"lib/{where} may include {include}, and should not")
     print(f"{len(cases)} forbidden includes were noticed")

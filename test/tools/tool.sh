@@ -6,6 +6,7 @@ tool=$1 fanout=$2 parrot=${3:-}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 failed=0
+export TSAN_OPTIONS="${TSAN_OPTIONS:-} atexit_sleep_ms=0" # else each of many short runs lasts a second longer
 
 complain() { # complain TEXT: what went wrong, and all that was said
   echo "FAILED: $*"
@@ -143,6 +144,7 @@ again" ] && [ "$(cat "$dir/code")" = 0 ] || complain "after head: $(cat "$dir/co
 
 # signals: everything that came is there, and it ends well
 for signal in INT TERM; do
+  : > "$dir/out" # what the last one said must not count
   python3 -c 'import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler) # a shell ignores it in what runs in the background
 os.execv(sys.argv[1], sys.argv[1:])' "$tool" sub $parrot:// greeting > "$dir/out" 2> "$dir/err" &

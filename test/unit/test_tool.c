@@ -433,6 +433,8 @@ static void cancel_from_a_thread(void *context, struct bcast_sub *sub)
 {
     if (sub != NULL)
         test_start(context, cancel, sub);
+    else
+        pthread_join(*(pthread_t *)context, NULL);
 }
 
 static void sub_is_cancelled(void **state)
@@ -446,7 +448,6 @@ static void sub_is_cancelled(void **state)
     for (plan.workers = 1; plan.workers < 4; plan.workers++) {
         struct said said = run_sub(b, &plan);
         expect_said(&said, TOOL_GOOD, "", "");
-        pthread_join(thread, NULL);
     }
     bcast_close(b);
 }
