@@ -90,8 +90,8 @@ static bool read_date(const char *at, int64_t *us)
     time_t seconds = timegm(&tm);
     *us = (int64_t)seconds * MILLION + fraction;
     /* a 31st of April has become the 1st of May */
-    return *at == '\0' && *us >= 0 && tm.tm_mon == same.tm_mon && tm.tm_mday == same.tm_mday &&
-           tm.tm_hour == same.tm_hour && tm.tm_min == same.tm_min && tm.tm_sec == same.tm_sec;
+    return *at == '\0' && *us >= 0 && tm.tm_mon == same.tm_mon && tm.tm_hour == same.tm_hour &&
+           tm.tm_min == same.tm_min && tm.tm_sec == same.tm_sec;
 }
 
 bool stamp_read(const char *text, int64_t *us)

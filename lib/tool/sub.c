@@ -85,7 +85,7 @@ static int patience(struct run *run)
     pthread_mutex_lock(&run->mutex);
     int64_t left = run->heard_ms + run->plan->quiet_ms - now_ms();
     pthread_mutex_unlock(&run->mutex);
-    return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+    return left < 0 ? 0 : (int)left;
 }
 
 /* The next event. Before it waits, everything that has been printed is on its way. */
@@ -295,7 +295,7 @@ static bool read_option(const struct args *args, int id, struct sub_plan *plan)
     case POSITION: plan->print_position = true; break;
     case TIMEOUT:
         good = args_number(args, 0, INT_MAX, &number);
-        plan->quiet_ms = (int64_t)number;
+        plan->quiet_ms = (int)number;
         break;
     case JSON: plan->print.json = true; break;
     case POLICY: return read_policy(args, &plan->options.policy);

@@ -15,8 +15,8 @@ struct sub_plan {
     size_t channel_count;
     struct bcast_sub_options options; /* sub_run sets `shared` */
     struct print print;
-    uint64_t count;   /* messages until it ends; 0: no end */
-    int64_t quiet_ms; /* it ends when nothing arrived for so long; negative: never */
+    uint64_t count; /* messages until it ends; 0: no end */
+    int quiet_ms;   /* it ends when nothing arrived for so long; negative: never */
     unsigned workers;
     bool print_position; /* to `err`, in the end */
     bool quiet;          /* does not say that it is ready */

