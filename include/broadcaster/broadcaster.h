@@ -353,9 +353,9 @@ static inline struct bcast_history_query bcast_history_query_init(void)
 struct bcast_page {
     const struct bcast_event *events; /* the oldest first; before them a gap, if messages behind `after` are not kept */
     size_t count;
-    const char *older;                /* for `before`: the page before this one. NULL: there is nothing older */
-    const char *newer;                /* for `after`: what follows. Never NULL: it may yet come */
-    int more;                         /* non-zero: something follows already */
+    const char *older; /* for `before`: the page before this one. NULL: there is nothing older */
+    const char *newer; /* for `after`: what follows. Never NULL: it may yet come */
+    int more;          /* non-zero: something follows already */
 };
 
 /* Reads a page of what is kept of `channel`; one that nobody knows is empty. `query` may be NULL. Both directions cover
