@@ -326,41 +326,54 @@ struct waiting {
     bool trimmed;
 };
 
+/* Alone: the only channel was rung, and can be armed again once it is idle. Another one that was rung is just being
+ * added: it has to wait for turn_change. */
+static void settle(struct bcast_sub *sub)
+{
+    bell_settle(&sub->bell, &sub->first.cursor.waiter);
+}
+
+enum outlook {
+    QUIET,    /* nothing to do: sleep */
+    TURMOIL,  /* somebody is between two steps, and will be done at once, unless stopped */
+    OCCASION, /* look again */
+};
+
+/* Between bell_enter and bell_sleep. */
+static enum outlook look_once_more(struct bcast_sub *sub, bool alone, int found)
+{
+    /* seq_cst, after entering: a worker that made a channel active looks for sleepers after it has read from it */
+    struct source *source = atomic_load(&sub->active);
+    bool rung = bell_has_rung(&sub->bell);
+    if (atomic_load(&sub->attention) != 0)
+        return OCCASION;
+    if (!alone && (rung || (sub->shared && source != NULL)))
+        return found == SOON ? TURMOIL : OCCASION;
+    if (found == SOON || (alone && (rung || (source != NULL && !turn_rest(source)))))
+        return TURMOIL; /* a message is on its way, or a channel is just being added */
+    return QUIET;
+}
+
 /* Sleeps on the bell, unless there is something to do. */
 static void sleep_on_bell(struct bcast_sub *sub, struct waiting *waiting, int found)
 {
-    int64_t until = waiting->deadline_ns;
-    if (sub_is_alone(sub))
-        bell_take_rung(&sub->bell); /* it can only be the one that is active: idle again, it can be armed again */
+    int64_t until = waiting->deadline_ns, now = clock_ns();
+    bool alone = sub_is_alone(sub);
+    if (alone)
+        settle(sub);
     uint32_t seen = bell_enter(&sub->bell);
-    /* seq_cst, after entering: a worker that made a channel active looks for sleepers after it has read from it */
-    struct source *source = atomic_load(&sub->active);
-    bool something = atomic_load(&sub->attention) != 0 || bell_has_rung(&sub->bell) ||
-                     (sub->shared && !sub_is_alone(sub) && source != NULL);
-    if (!something && sub_is_alone(sub) && source != NULL && !turn_rest(source))
-        found = SOON;
-    if (!something && found == SOON) {
-        /* Somebody is between two steps and will be done at once, unless stopped: then do not burn its processor. */
-        if (++waiting->stalled < STALLED) {
-            bell_leave(&sub->bell);
-            sched_yield();
-            return;
-        }
-        int64_t soon = clock_ns() + 1000000;
-        until = soon < until ? soon : until;
-    } else if (!something && !waiting->trimmed) {
-        int64_t idle = clock_ns() + TURN_TRIM_NS;
-        if (idle < until) {
-            bell_sleep(&sub->bell, seen, idle);
-            bell_leave(&sub->bell);
-            if (clock_ns() >= idle)
-                waiting->trimmed = turn_trim(sub);
-            return;
-        }
+    enum outlook outlook = look_once_more(sub, alone, found);
+    if (outlook == OCCASION || (outlook == TURMOIL && ++waiting->stalled < STALLED)) {
+        bell_leave(&sub->bell);
+        sched_yield(); /* to whoever is in the middle of it */
+        return;
     }
-    if (!something)
-        bell_sleep(&sub->bell, seen, until);
+    /* Who has been stopped in the middle must not cost us a processor: a look once a millisecond will do. */
+    int64_t first = outlook == TURMOIL ? now + 1000000 : waiting->trimmed ? OS_NEVER : now + TURN_TRIM_NS;
+    bell_sleep(&sub->bell, seen, first < until ? first : until);
     bell_leave(&sub->bell);
+    if (outlook == QUIET && !waiting->trimmed && first < until && clock_ns() >= first)
+        waiting->trimmed = turn_trim(sub);
 }
 
 /* After a look that found nothing. BCAST_OK: look again; BCAST_TIMEOUT. */
@@ -390,7 +403,7 @@ static int look_before_poll(struct bcast_sub *sub, struct batch *batch)
 {
     bell_drain_fd(&sub->bell);
     if (sub_is_alone(sub))
-        bell_take_rung(&sub->bell);
+        settle(sub);
     struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
     bool rests = !sub_is_alone(sub) || source == NULL || turn_rest(source);
     int found = look(sub, batch);
@@ -408,7 +421,7 @@ static void pass_on(struct bcast_sub *sub)
         return;
     struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
     if (sub_is_alone(sub))
-        bell_take_rung(&sub->bell); /* else its waiter could not be armed */
+        settle(sub);
     if (!sub_is_alone(sub) || source == NULL || !turn_rest(source))
         bell_ring_one(&sub->bell);
 }

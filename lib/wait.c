@@ -107,6 +107,17 @@ struct waiter *bell_take_rung(struct bell *bell)
     return rung;
 }
 
+void bell_settle(struct bell *bell, struct waiter *own)
+{
+    for (struct waiter *w = take(&bell->rung), *next; w != NULL; w = next) {
+        next = w->rung_next; /* read before it is idle, as above */
+        if (w == own)
+            atomic_store_explicit(&w->state, WAITER_IDLE, memory_order_release); /* pairs with waiter_arm */
+        else
+            push(&bell->rung, w, &w->rung_next);
+    }
+}
+
 bool bell_has_rung(struct bell *bell)
 {
     return atomic_load(&bell->rung) != NULL;

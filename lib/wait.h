@@ -71,6 +71,8 @@ void bell_leave(struct bell *bell);
 /* Takes the waiters rung since the last call and makes each idle. Any thread of the owner's. The list, linked by
  * rung_next, may be walked only by who alone can arm its waiters meanwhile. */
 struct waiter *bell_take_rung(struct bell *bell);
+/* Makes `own` idle if it was rung; whatever else was stays so. Any thread of the owner's. */
+void bell_settle(struct bell *bell, struct waiter *own);
 bool bell_has_rung(struct bell *bell);
 void bell_put_rung(struct bell *bell, struct waiter *waiter); /* as if it had been rung; it must be idle, or RUNG */
 

@@ -259,7 +259,7 @@ static bool releases(int order)
 }
 
 /* Before every atomic operation: the place must be there, and others may come first. */
-static struct place *begin(const void *address, size_t size)
+static struct place *begin(const char *operation, const void *address, size_t size)
 {
     bool shared = true;
     if (platform_owns(address)) {
@@ -268,7 +268,7 @@ static struct place *begin(const void *address, size_t size)
             *user |= (uint8_t)(1u << model_self());
         shared = (*user & (*user - 1)) != 0;
     }
-    model_point(shared || learning);
+    model_point(operation, address, shared || learning);
     if (platform_owns(address))
         check_freed(cell_at(address), address);
     return place_for(address, size);
@@ -286,7 +286,7 @@ static void see(struct place *place, unsigned number, int order)
 
 static uint64_t load(const void *address, size_t size, int order)
 {
-    struct place *place = begin(address, size);
+    struct place *place = begin("load", address, size);
     unsigned newest = place->count - 1, oldest = known[model_self()].oldest[index_of(place)];
     if (order == memory_order_seq_cst && place->last_sequential > oldest)
         oldest = place->last_sequential;
@@ -318,7 +318,7 @@ static void put(struct place *place, void *address, size_t size, uint64_t value,
 
 static void store(void *address, size_t size, uint64_t value, int order)
 {
-    put(begin(address, size), address, size, value, order, 0);
+    put(begin("store", address, size), address, size, value, order, 0);
 }
 
 enum operation { EXCHANGE, ADD, SUBTRACT, AND, OR, XOR };
@@ -337,7 +337,7 @@ static uint64_t computed(enum operation operation, uint64_t value, uint64_t oper
 
 static uint64_t change(void *address, size_t size, enum operation operation, uint64_t operand, int order)
 {
-    struct place *place = begin(address, size);
+    struct place *place = begin("change", address, size);
     unsigned number = place->count - 1;
     struct value *newest = &values[place->by_number[number % 64]];
     uint64_t before = newest->value;
@@ -349,7 +349,7 @@ static uint64_t change(void *address, size_t size, enum operation operation, uin
 
 static bool compare_exchange(void *address, void *expected, size_t size, uint64_t desired, int good, int bad)
 {
-    struct place *place = begin(address, size);
+    struct place *place = begin("compare", address, size);
     unsigned number = place->count - 1;
     struct value *newest = &values[place->by_number[number % 64]];
     unsigned inherited = newest->knowledge;
@@ -495,4 +495,32 @@ int model_memcmp(const void *a, const void *b, size_t size)
     plain_access(a, size, false);
     plain_access(b, size, false);
     return memcmp(a, b, size);
+}
+
+/* A mutex is a word: 1 while somebody has it. */
+int model_pthread_mutex_init(void *mutex, const void *attributes);
+int model_pthread_mutex_init(void *mutex, const void *attributes)
+{
+    (void)attributes;
+    store(mutex, 4, 0, memory_order_relaxed);
+    return 0;
+}
+int model_pthread_mutex_destroy(void *mutex);
+int model_pthread_mutex_destroy(void *mutex)
+{
+    (void)mutex;
+    return 0;
+}
+int model_pthread_mutex_lock(void *mutex);
+int model_pthread_mutex_lock(void *mutex)
+{
+    while (change(mutex, 4, EXCHANGE, 1, memory_order_acquire) != 0)
+        model_yield();
+    return 0;
+}
+int model_pthread_mutex_unlock(void *mutex);
+int model_pthread_mutex_unlock(void *mutex)
+{
+    store(mutex, 4, 0, memory_order_release);
+    return 0;
 }

@@ -27,9 +27,10 @@ void model_fail(const char *format, ...) __attribute__((format(printf, 1, 2), no
 
 /* -- schedule.c: who goes on -------------------------------------------------------------------------------------- */
 
-unsigned model_self(void);    /* the running thread's number */
-bool model_alone(void);       /* no threads yet, or no more */
-void model_point(bool other); /* before an operation that others may see; `other`: of a place that others use, too */
+unsigned model_self(void); /* the running thread's number */
+bool model_alone(void);    /* no threads yet, or no more */
+/* Before an operation, at that place, that others may see; `other`: others use the place, too. */
+void model_point(const char *operation, const void *place, bool other);
 /* Takes one of `options`, of which 0 is the obvious one; others cost a deviation. */
 unsigned model_choose(unsigned options);
 int model_yield(void);              /* goes on when another thread has written, or nobody else can run */

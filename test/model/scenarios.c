@@ -285,6 +285,70 @@ static void shut_down(void)
     MUST(bcast_shutdown(b) == BCAST_OK);
 }
 
+/* Somebody else's subscription ends while messages are on their way. */
+static void leave(void)
+{
+    bcast_unsubscribe(subs[1]);
+    subs[1] = NULL;
+}
+
+/* Two channels in one subscription: each has its own order. */
+static void say_elsewhere(void)
+{
+    MUST(bcast_publish(b, "y", "12345678", 8) == BCAST_OK);
+}
+static void hear_channels(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    unsigned heard[2] = {0, 0};
+    for (unsigned i = 0; i < expected; i++) {
+        MUST(bcast_next(subs[0], event, BCAST_FOREVER) == BCAST_OK);
+        MUST(event->kind == BCAST_MESSAGE && event->sequence == heard[*event->channel == 'y']++);
+    }
+    bcast_release(event);
+}
+static void add_and_hear(void)
+{
+    MUST(bcast_add_channel(subs[0], "y", 0) == BCAST_OK);
+    say_elsewhere(); /* whoever comes after the barrier is heard */
+}
+static void hear_at_least(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    for (bool elsewhere = false, here = false; !elsewhere || !here;) {
+        MUST(bcast_next(subs[0], event, BCAST_FOREVER) == BCAST_OK);
+        *(*event->channel == 'y' ? &elsewhere : &here) = true;
+    }
+    bcast_release(event);
+}
+
+/* Begins in the past, while it is added to and trimmed: one stretch, up to the end. */
+static void join_late(void)
+{
+    struct bcast_sub_options options = bcast_sub_options_init();
+    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_sub *sub;
+    uint64_t next = 0;
+    options.history = 2;
+    options.policy = BCAST_BLOCK;
+    MUST(bcast_subscribe(b, "x", &options, &sub) == BCAST_OK);
+    for (bool first = true; first || next < expected; first = false) {
+        MUST(bcast_next(sub, event, BCAST_FOREVER) == BCAST_OK);
+        MUST(event->kind == BCAST_MESSAGE && (first || event->sequence == next));
+        next = event->sequence + 1;
+    }
+    bcast_release(event);
+    bcast_unsubscribe(sub);
+}
+static void keep_history(void)
+{
+    memset(subs, 0, sizeof subs);
+    expected = 6;
+    MUST(bcast_open("memory://?history=2&history_bytes=100", NULL, &b) == BCAST_OK);
+    MUST(bcast_channel(b, "x", 0, &channel) == BCAST_OK);
+    say_two();
+}
+
 static void close_all(void)
 {
     for (unsigned i = 0; i < 2; i++)
@@ -309,6 +373,22 @@ static void one_shared(void)
 {
     open_all(1, true, 2);
 }
+static void both_channels(bool shared)
+{
+    static const char *const names[] = {"x", "y"};
+    struct bcast_sub_options options = bcast_sub_options_init();
+    options.shared = shared;
+    open_all(0, false, 2);
+    MUST(bcast_subscribe_many(b, names, NULL, 2, &options, &subs[0]) == BCAST_OK);
+}
+static void two_channels(void)
+{
+    both_channels(false);
+}
+static void two_channels_shared(void)
+{
+    both_channels(true);
+}
 static void check_taken(void)
 {
     MUST(taken == expected);
@@ -324,14 +404,20 @@ static const struct scenario scenarios[] = {
     {"wait-two", two_subscriptions, {say_one, say_one, hear_first, hear_second}, close_all},
     {"wait-twice", two_subscriptions_of_four, {say_two, say_two, hear_first, hear_second}, close_all},
     {"wait-workers", one_shared, {say_one, say_one, work, work, work}, check_taken},
+    {"wait-leave", two_subscriptions, {say_one, say_one, hear_first, leave}, close_all},
+    {"wait-channels", two_channels, {say_one, say_elsewhere, hear_channels}, close_all},
+    {"wait-channels-workers", two_channels_shared, {say_one, say_elsewhere, work, work}, check_taken},
+    {"add-channel", one_subscription, {say_one, add_and_hear, hear_at_least}, close_all},
+    {"history", keep_history, {say_two, say_two, join_late}, close_all},
     {"cancel", one_subscription, {say_one, cancel, wait_until_closed}, close_all},
     {"shut-down", one_subscription, {shut_down, wait_until_closed}, close_all},
 };
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: model [--seconds N] [--random-seconds N] [--deviations N] [--seed N] [SCENARIO...]\n"
-                    "       --seconds: for each scenario; --deviations: preemptions and stale reads in one run\n");
+    fprintf(stderr,
+            "usage: model [--seconds N] [--random-seconds N] [--deviations N] [--seed N] [--trace] [SCENARIO...]\n"
+            "       --seconds: for each scenario; --deviations: preemptions and stale reads in one run\n");
     exit(2);
 }
 
@@ -342,6 +428,8 @@ int main(int count, char **words)
     for (int i = 1; i < count; i++)
         if (strncmp(words[i], "--", 2) != 0)
             named++;
+        else if (strcmp(words[i], "--trace") == 0)
+            wanted.trace = true;
         else if (i + 1 == count)
             usage();
         else if (strcmp(words[i], "--seconds") == 0)

@@ -49,6 +49,7 @@ static struct {
     bool at_random;
     uint64_t chance, rarely;
     uint64_t points;
+    bool trace;
     char failure[512];
 } search;
 
@@ -156,11 +157,13 @@ static void go_to(unsigned next)
         swapcontext(&now.threads[before].context, &now.threads[next].context);
 }
 
-void model_point(bool other)
+void model_point(const char *operation, const void *place, bool other)
 {
     unsigned list[MODEL_THREADS], count;
     if (++search.points > 1000000)
         model_fail("a run that does not end");
+    if (search.trace && !now.alone)
+        printf("  thread %u: %-8s %6zx\n", now.self, operation, platform_offset(place));
     if (now.alone || !other)
         return;
     count = others(list, can_run);
@@ -284,12 +287,22 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+/* The run that failed, once more, with everything it did. */
 static bool failed(struct exploration *e, const struct scenario *scenario)
 {
     printf("%s: FAILED in run %llu%s: %s\n", scenario->name, (unsigned long long)e->runs,
            search.at_random ? " at random" : "", search.failure);
     if (search.at_random)
         printf("%s: seed %llu\n", scenario->name, (unsigned long long)e->seed);
+    if (!e->trace)
+        return false;
+    search.trace = true;
+    search.replayed = search.depth;
+    search.chance = e->seed;
+    if (search.at_random)
+        search.rarely = 2 + draw() % 60;
+    run_once(scenario);
+    search.trace = false;
     return false;
 }
 
