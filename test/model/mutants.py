@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+"""Weakens one memory ordering, or drops one wake-up, one check or one step at a time in the library's own files, and lets
+the model look for it. A mutant that nobody notices is either argued away (SAME, below) or a hole in the model.
+
+usage: mutants.py BUILD [--seconds N] [--only TEXT] [--list]
+
+BUILD has the model in it (a build with -Dtest_hooks=true and no sanitizer). Prints a line per mutant and the score; fails
+if one is not noticed that is not argued away.
+"""
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ["ring.c", "keeper.c", "attach.c", "segment.c", "cursor.c", "wait.c", "turn.c", "reader.c", "subscription.c",
+         "cursor.h", "segment.h", "base/grace.c", "publish.c", "registry.c"]
+
+WEAKER = {"memory_order_acquire": "memory_order_relaxed", "memory_order_release": "memory_order_relaxed",
+          "memory_order_acq_rel": "memory_order_relaxed", "memory_order_seq_cst": "memory_order_acq_rel"}
+
+# What is written without an order is seq_cst.
+STRONG = re.compile(r"\batomic_(load|store|exchange|fetch_add|fetch_sub|fetch_or|fetch_and)\((?=[^;]*;|[^;{]*\{|[^;]*$)")
+WEAK_ORDER = {"load": "acquire", "store": "release"}
+
+# Statements that can be left out: who wakes whom, who gives back what, which is looked at once more.
+DROPS = re.compile(r"^\s*(?:bell_ring_one|bell_ring_all|waiter_ring_list|os_wake|ring_space|ring_batons|ring_passed|ring_waiting|"
+                   r"ring_interrupt|pass_on|sub_attend|wake|bell_put_rung|waiter_arm|empty_limbo|keeper_reclaim|"
+                   r"segment_pin_again|segment_unpin|bell_ref|grace_wait|turn_leave|settle|bell_leave|drop_rested)\(.*\);$")
+
+# Checks, each with what makes it useless.
+CHECKS = [
+    ("segment.c", "segment->number, memory_order_relaxed) == number", "segment->number, memory_order_relaxed) != number + 1"),
+    ("keeper.c", "if (history_needs(ring, tail, head, next) || needed_by(&ring->blocking, number))", "if (history_needs(ring, tail, head, next))"),
+    ("keeper.c", "if (!segment_all_committed(head)) {", "if (false) {"),
+    ("keeper.c", "if (at == current)\n        return false;", ""),
+    ("keeper.c", "return state == KEEPER_NONE;", "return true;"),
+    ("ring.c", "(word & WORD_SEALED) || ", ""),
+    ("ring.c", "|| offset != word_offset(word))", ")"),
+    ("cursor.c", "(atomic_load_explicit(&segment->references, memory_order_relaxed) & SEGMENT_RETIRED)", "true"),
+    ("cursor.c", "if (!(now & STEPPING) && ", "if ("),
+    ("cursor.c", "hold->state = HOLD_LEFT;\n    if (hold->events == 0)", "hold->state = HOLD_LEFT;"),
+    ("wait.c", "if (!bell_has_sleepers(bell))\n        return false;", ""),
+    ("wait.c", "if (!bell_has_sleepers(bell))\n        ring_batons(bell);", ""),
+    ("wait.c", "if (w == own)", "if (true)"),
+    ("reader.c", "if (atomic_load(&sub->attention) != 0)\n        return OCCASION;", ""),
+    ("reader.c", "if (atomic_load(&sub->attention) != 0)\n        atomic_store(&sub->quick, NULL);", ""),
+    ("reader.c", "(source != NULL && !turn_rest(source))", "false"),
+    ("reader.c", "if (!alone && (rung || (sub->shared && source != NULL)))", "if (!alone && rung)"),
+]
+
+# Not to be noticed, with the reason.
+SAME = {}
+
+
+def mutants(name):
+    """(line, what, text of the whole file)"""
+    text = (ROOT / "lib" / name).read_text()
+    code = re.sub(r"/\*.*?\*/", lambda m: re.sub(r"[^\n]", " ", m.group()), text, flags=re.S)
+
+    def changed(start, end, by):
+        return text[:start] + by + text[end:]
+
+    def line(at):
+        return text.count("\n", 0, at) + 1
+
+    for order, weaker in WEAKER.items():
+        for m in re.finditer(order, code):
+            yield line(m.start()), f"{order[13:]} -> {weaker[13:]}", changed(m.start(), m.end(), weaker)
+    for m in re.finditer(r"\batomic_(load|store|exchange|fetch_add|fetch_sub|fetch_or|fetch_and|compare_exchange_strong)\(", code):
+        end = matching(code, m.end() - 1)
+        order = WEAK_ORDER.get(m.group(1), "relaxed")
+        more = f", memory_order_{order}" * (2 if m.group(1).startswith("compare") else 1)
+        if m.group(1).startswith("compare"):
+            more = ", memory_order_relaxed, memory_order_relaxed"
+        call = text[m.start():end].replace("(", "_explicit(", 1) + more
+        yield line(m.start()), f"{m.group(1)}: seq_cst -> {order}", changed(m.start(), end, call)
+    at = 0
+    for row in code.split("\n"):
+        if DROPS.match(row):
+            yield line(at), f"without {row.strip()}", changed(at, at + len(row), "    ;")
+        at += len(row) + 1
+    for where, old, new in CHECKS:
+        if where == name:
+            if text.count(old) < 1:
+                sys.exit(f"mutants.py: {name} has no '{old}' any more: change CHECKS")
+            at = text.index(old)
+            yield line(at), f"{' '.join(old.split())[:50]} -> {new[:30]}", changed(at, at + len(old), new)
+
+
+def matching(code, at):
+    depth = 0
+    while True:
+        depth += {"(": 1, ")": -1}.get(code[at], 0)
+        if depth == 0:
+            return at
+        at += 1
+
+
+class Model:
+    def __init__(self, build):
+        self.build = Path(build).resolve()
+        commands = json.loads((self.build / "compile_commands.json").read_text())
+        self.commands = {}
+        for c in commands:
+            if "libchecked.a.p" in c["output"]:
+                self.commands[os.path.normpath(os.path.join(c["directory"], c["file"]))] = c
+        self.runtime = [str(self.build / c["output"]) for c in commands if "model.p/" in c["output"]]
+        if not self.commands:
+            sys.exit(f"{build} has no model: configure it with -Dtest_hooks=true and without a sanitizer")
+
+    def compile(self, source, mutated, folder, include=None):
+        c = self.commands[source]
+        words = shlex.split(c["command"])
+        out = str(folder / (Path(c["output"]).name))
+        words[words.index("-o") + 1] = out
+        words[words.index("-c") + 1] = str(mutated)
+        words = without_dependencies(words)
+        where = f"-I{include}" if include else None
+        words[1:1] = [w for w in (where, f"-I{Path(source).parent}") if w]
+        subprocess.run(words, cwd=c["directory"], check=True, capture_output=True)
+        return out
+
+    def executable(self, name, text, folder):
+        lib = ROOT / "lib"
+        objects = {str(self.build / c["output"]): None for c in self.commands.values()}
+        if name.endswith(".c"):
+            mutated = folder / Path(name).name
+            mutated.write_text(text)
+            source = str(lib / name)
+            fresh = self.compile(source, mutated, folder)
+            objects.pop(str(self.build / self.commands[source]["output"]))
+            objects[fresh] = None
+        else:
+            (folder / "include").mkdir()
+            (folder / "include" / name).write_text(text)
+            objects = {}
+            for source in self.commands:
+                copy = folder / "include" / Path(source).name
+                if "/lib/" in source:
+                    copy.write_text(Path(source).read_text())
+                else:
+                    copy = Path(source)
+                objects[self.compile(source, copy, folder, folder / "include")] = None
+        program = folder / "model"
+        subprocess.run(["cc", *objects, *self.runtime, "-o", str(program), "-pthread", "-ldl"], check=True,
+                       capture_output=True)
+        return program
+
+
+def without_dependencies(words):
+    """The compiler is not to write a file of what was included."""
+    result, i = [], 0
+    while i < len(words):
+        if words[i] in ("-MF", "-MQ"):
+            i += 1
+        elif words[i] not in ("-MD", "-Werror"):
+            result.append(words[i])
+        i += 1
+    return result
+
+
+def notice(program, seconds):
+    """Which scenario noticed it, or None."""
+    command = [str(program), "--seconds", str(seconds), "--random-seconds", str(seconds)]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60 + 40 * seconds)
+    except subprocess.TimeoutExpired:
+        return "it does not end"
+    if run.returncode == 0:
+        return None
+    found = re.search(r"^(\S+): FAILED[^:]*: (.*)$", run.stdout, re.M)
+    return f"{found.group(1)}: {found.group(2)}" if found else f"it ends with {run.returncode}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("build")
+    parser.add_argument("--seconds", type=float, default=2, help="for each scenario")
+    parser.add_argument("--only", default="", help="mutants whose description contains this")
+    parser.add_argument("--list", action="store_true")
+    arguments = parser.parse_args()
+    model = Model(arguments.build)
+    noticed, survived, same = 0, [], 0
+    for name in FILES:
+        for line, what, text in mutants(name):
+            mutant = f"lib/{name}:{line}: {what}"
+            if arguments.only not in mutant:
+                continue
+            if arguments.list:
+                print(mutant)
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    by = notice(model.executable(name, text, Path(folder)), arguments.seconds)
+                except subprocess.CalledProcessError as error:
+                    sys.exit(f"{mutant} does not compile: {(error.stderr or b'').decode()}")
+            reason = next((r for pattern, r in SAME.items() if pattern in mutant), None)
+            if by:
+                noticed += 1
+            elif reason:
+                same += 1
+            else:
+                survived.append(mutant)
+            print(f"{'noticed ' if by else 'the same' if reason else 'SURVIVED'}  {mutant}   [{by or reason or ''}]", flush=True)
+    print(f"{noticed} noticed, {same} argued away, {len(survived)} survived")
+    return 1 if survived else 0
+
+
+sys.exit(main())
