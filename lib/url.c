@@ -154,28 +154,23 @@ static int parse_params(struct url *url, char *text)
     return BCAST_OK;
 }
 
-/* The URL as it may be shown: what is between the first ':' and the last '@' of the authority becomes ***. */
+/* The URL as it may be shown: what is between the first ':' of the authority and the last '@' becomes ***. The last of
+ * all: a password in which '/' or '?' was not encoded ends the authority too early, and the complaint about that shows
+ * the URL. So does the complaint that there is no scheme. */
 static void hide_password(char *text)
 {
-    char *authority = strstr(text, "://");
-    if (authority == NULL)
+    char *scheme = strstr(text, "://"), *authority = scheme != NULL ? scheme + 3 : text;
+    size_t length = scheme != NULL ? strcspn(authority, "/?") : strlen(authority);
+    char *colon = memchr(authority, ':', length), *at = colon != NULL ? strrchr(colon, '@') : NULL;
+    if (at == NULL)
         return;
-    authority += 3;
-    size_t length = strcspn(authority, "/?");
-    char *at = NULL;
-    for (char *c = authority; c < authority + length; c++)
-        if (*c == '@')
-            at = c;
-    char *colon = at != NULL ? memchr(authority, ':', (size_t)(at - authority)) : NULL;
-    if (colon == NULL)
-        return;
-    char *rest = at;
+    size_t rest = strlen(at) + 1;
     if (at - colon < 4) { /* too short to be replaced: take its end away, and the colon says there was one */
-        memmove(colon + 1, rest, strlen(rest) + 1);
+        memmove(colon + 1, at, rest);
         return;
     }
     memcpy(colon + 1, "***", 3);
-    memmove(colon + 4, rest, strlen(rest) + 1);
+    memmove(colon + 4, at, rest);
 }
 
 static int parse(struct url *url, char *text)

@@ -117,17 +117,30 @@ static int parse(struct args *args, struct history_plan *plan, bool *helped)
     return TOOL_GOOD;
 }
 
-int history_main(int count, char **words)
+struct history_plan history_plan_init(void)
 {
-    struct history_plan plan = {.query = bcast_history_query_init()};
+    return (struct history_plan){.query = bcast_history_query_init()};
+}
+
+int history_read(int count, char **words, struct history_plan *plan, const char **url)
+{
     struct args args;
-    struct bcast *b = NULL;
     bool helped = false;
     args_begin(&args, COMMAND, known, count, words);
-    int code = parse(&args, &plan, &helped);
-    if (code != TOOL_GOOD || helped)
+    int code = parse(&args, plan, &helped);
+    *url = code == TOOL_GOOD && !helped ? args.words[0] : NULL;
+    return code;
+}
+
+int history_main(int count, char **words)
+{
+    struct history_plan plan = history_plan_init();
+    struct bcast *b = NULL;
+    const char *url;
+    int code = history_read(count, words, &plan, &url);
+    if (url == NULL)
         return code;
-    code = connect_open(COMMAND, args.words[0], &b);
+    code = connect_open(COMMAND, url, &b);
     if (code != TOOL_GOOD)
         return code;
     code = history_run(b, &plan, stdout, stderr);

@@ -262,20 +262,33 @@ static FILE *open_input(const struct pub_plan *plan)
     return file;
 }
 
-int pub_main(int count, char **words)
+struct pub_plan pub_plan_init(void)
 {
-    struct pub_plan plan = {.separator = '\n', .timeout_ms = 60000};
+    return (struct pub_plan){.separator = '\n', .timeout_ms = 60000};
+}
+
+int pub_read(int count, char **words, struct pub_plan *plan, const char **url)
+{
     struct args args;
-    struct bcast *b = NULL;
     bool helped = false;
     args_begin(&args, COMMAND, known, count, words);
-    int code = parse(&args, &plan, &helped);
-    if (code != TOOL_GOOD || helped)
+    int code = parse(&args, plan, &helped);
+    *url = code == TOOL_GOOD && !helped ? args.words[0] : NULL;
+    return code;
+}
+
+int pub_main(int count, char **words)
+{
+    struct pub_plan plan = pub_plan_init();
+    struct bcast *b = NULL;
+    const char *url;
+    int code = pub_read(count, words, &plan, &url);
+    if (url == NULL)
         return code;
     FILE *in = open_input(&plan);
     if (in == NULL)
         return TOOL_FAILED;
-    code = connect_open(COMMAND, args.words[0], &b);
+    code = connect_open(COMMAND, url, &b);
     if (code == TOOL_GOOD)
         code = pub_run(b, &plan, in, stderr);
     if (in != stdin)

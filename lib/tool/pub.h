@@ -22,6 +22,11 @@ struct pub_plan {
     int timeout_ms; /* for room, and for the last confirmation; 0: a minute */
 };
 
+/* Reads the arguments into a plan that begins with pub_plan_init; *url NULL: everything has been said, namely the help.
+ * Returns TOOL_GOOD or TOOL_USAGE. Cuts the words of --header in two. */
+struct pub_plan pub_plan_init(void);
+int pub_read(int count, char **words, struct pub_plan *plan, const char **url);
+
 /* Returns an enum tool_exit, and closes `b`: only then has every message its result. */
 int pub_run(struct bcast *b, const struct pub_plan *plan, FILE *in, FILE *err);
 

@@ -328,21 +328,34 @@ static int parse(struct args *args, struct sub_plan *plan, bool *helped)
     return TOOL_GOOD;
 }
 
-int sub_main(int count, char **words)
+struct sub_plan sub_plan_init(void)
 {
-    struct sub_plan plan = {.options = bcast_sub_options_init(), .quiet_ms = -1, .workers = 1, .watch = stop_watch};
+    return (struct sub_plan){.options = bcast_sub_options_init(), .quiet_ms = -1, .workers = 1, .watch = stop_watch};
+}
+
+int sub_read(int count, char **words, struct sub_plan *plan, const char **url)
+{
     struct args args;
-    struct bcast *b = NULL;
     bool helped = false;
     args_begin(&args, COMMAND, known, count, words);
-    int code = parse(&args, &plan, &helped);
-    if (code != TOOL_GOOD || helped)
+    int code = parse(&args, plan, &helped);
+    *url = code == TOOL_GOOD && !helped ? args.words[0] : NULL;
+    return code;
+}
+
+int sub_main(int count, char **words)
+{
+    struct sub_plan plan = sub_plan_init();
+    struct bcast *b = NULL;
+    const char *url;
+    int code = sub_read(count, words, &plan, &url);
+    if (url == NULL)
         return code;
     if (!stop_begin()) {
         fputs(COMMAND ": no thread can be had\n", stderr);
         return TOOL_FAILED;
     }
-    code = connect_open(COMMAND, args.words[0], &b);
+    code = connect_open(COMMAND, url, &b);
     if (code == TOOL_GOOD) {
         code = sub_run(b, &plan, stdout, stderr);
         bcast_close(b);

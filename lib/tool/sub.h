@@ -26,6 +26,11 @@ struct sub_plan {
     void *context;
 };
 
+/* Reads the arguments into a plan that begins with sub_plan_init; *url NULL: everything has been said, namely the help.
+ * Returns TOOL_GOOD or TOOL_USAGE. */
+struct sub_plan sub_plan_init(void);
+int sub_read(int count, char **words, struct sub_plan *plan, const char **url);
+
 /* Until the count, the time-out, bcast_cancel, or the end of whoever reads `out`. Returns an enum tool_exit. */
 int sub_run(struct bcast *b, const struct sub_plan *plan, FILE *out, FILE *err);
 

@@ -57,6 +57,8 @@ static void passwords_are_hidden(void **state)
         {"a://u@h", "a://u@h"},
         {"a://h:12/p", "a://h:12/p"},
         {"a://h/x:y@z", "a://h/x:y@z"},
+        {"a://u:1/secret@h", "a://u:***@h"}, /* somebody forgot to encode it */
+        {"a://u:1?secret=@h", "a://u:***@h"},
     };
     struct url url;
     (void)state;
@@ -69,6 +71,10 @@ static void passwords_are_hidden(void **state)
     must_be(BCAST_ERR_URL, url_parse(&url, "a://u:secret@h:port"));
     assert_null(strstr(bcast_error_text(), "secret"));
     assert_non_null(strstr(bcast_error_text(), "port"));
+    must_be(BCAST_ERR_URL, url_parse(&url, "a://u:se/secret@h"));
+    assert_null(strstr(bcast_error_text(), "secret"));
+    must_be(BCAST_ERR_URL, url_parse(&url, "a:u:secret@h"));
+    assert_null(strstr(bcast_error_text(), "secret"));
 }
 
 static void malformed(void **state)
