@@ -4,7 +4,9 @@
 
 #include "base/error.h"
 
-/* A kept event of a large message references its segment, and so its channel; of a small one it is a copy. */
+/* A kept event of a large message references its segment; of a small one it is a copy. Either has a use of its channel's
+ * ring, which keeps the channel in memory. Not a reference to the channel: that may have ended already, with everything
+ * but the event. */
 struct kept {
     struct channel *channel;
     struct segment *segment; /* pinned; or NULL and the copy follows */
@@ -17,7 +19,7 @@ static void release_kept(struct kept *kept)
     atomic_fetch_sub_explicit(&kept->channel->registry->kept_bytes, kept->bytes, memory_order_relaxed);
     if (kept->segment != NULL)
         segment_unpin(kept->segment);
-    channel_unref(kept->channel);
+    ring_drop_use(&kept->channel->ring);
     memory_put(kept);
 }
 
@@ -111,7 +113,7 @@ int bcast_keep(struct bcast_event *event)
     }
     kept->channel = channel;
     kept->bytes = bytes;
-    channel_ref(channel);
+    ring_add_use(&channel->ring);
     if (reference) {
         segment_pin_again(segment);
         kept->segment = segment;

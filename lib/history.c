@@ -418,6 +418,8 @@ static int answer(struct bcast *b, struct channel *channel, const struct bcast_h
         return error_nomem();
     if (channel != NULL)
         status = read_page(book, &channel->ring, q);
+    else
+        note_start(book, q); /* what a position of channels that are gone stood before was lost here too */
     sign(book, q, epoch, channel != NULL ? ring_tail(&channel->ring).messages : q->end);
     return status;
 }

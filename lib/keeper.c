@@ -78,9 +78,14 @@ void ring_drop_use(struct ring *ring)
         ring_free(ring);
 }
 
+void ring_add_use(struct ring *ring)
+{
+    atomic_fetch_add_explicit(&ring->in_use, 1, memory_order_relaxed); /* whoever calls this has another one */
+}
+
 void ring_segment_opened(struct ring *ring)
 {
-    atomic_fetch_add_explicit(&ring->in_use, 1, memory_order_relaxed); /* the keeper has the ring itself */
+    ring_add_use(ring); /* the keeper has the ring itself */
 }
 
 void ring_segment_freed(struct ring *ring, struct segment *segment)

@@ -40,7 +40,5 @@ void keeper_set_limits(struct ring *ring);
 
 /* Any thread: a blocking cursor has moved on or is gone; publishers that wait for it look again. */
 void ring_space(struct ring *ring);
-/* Any thread: one of the ring's uses is over (see in_use). */
-void ring_drop_use(struct ring *ring);
 
 #endif

@@ -56,13 +56,13 @@ struct ring {
     /* The keeper's own. */
     _Alignas(MEMORY_LINE) struct segment *all; /* every descriptor but `first`, linked by next_all */
     struct segment *spare;                     /* free ones */
-    _Atomic uint32_t in_use;                   /* segments that are in the chain or pinned, and one until ring_fini */
-    struct segment *limbo;                     /* retired, with a record that its publisher has not finished */
-    struct cursor *blocking;                   /* attached cursors that hold publishers back */
-    struct cursor *dropping;                   /* and those that do not */
-    struct ring_limits segment;                /* what one segment may take, from the smallest limits of all */
-    struct ring_limits history;                /* keep this much behind the end, whoever needs it; or no messages */
-    uint32_t dead_waiters;                     /* armed when their cursors left, so perhaps still on `armed` */
+    _Atomic uint32_t in_use;    /* segments that are in the chain or pinned, ring_add_use, and one until ring_fini */
+    struct segment *limbo;      /* retired, with a record that its publisher has not finished */
+    struct cursor *blocking;    /* attached cursors that hold publishers back */
+    struct cursor *dropping;    /* and those that do not */
+    struct ring_limits segment; /* what one segment may take, from the smallest limits of all */
+    struct ring_limits history; /* keep this much behind the end, whoever needs it; or no messages */
+    uint32_t dead_waiters;      /* armed when their cursors left, so perhaps still on `armed` */
     struct segment first;
 };
 
@@ -74,9 +74,12 @@ struct ring_setup {
     uint64_t first_sequence;
 };
 void ring_init(struct ring *ring, const struct ring_setup *setup);
-/* Nobody may use it any more but who has a segment pinned. With the last pin, perhaps at once, `gone` is called: its
- * memory may be used for something else. */
+/* Nobody may use it any more but who has a segment pinned. With the last pin or use, perhaps at once, `gone` is called:
+ * its memory may be used for something else. */
 void ring_fini(struct ring *ring);
+/* Keeps the ring's memory, also past ring_fini, until ring_drop_use. The caller has a segment pinned. Any thread. */
+void ring_add_use(struct ring *ring);
+void ring_drop_use(struct ring *ring);
 void ring_interrupt(struct ring *ring); /* publishers that wait for room look at their guard again */
 
 struct record {

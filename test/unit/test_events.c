@@ -121,6 +121,28 @@ static void events_outlive_subscriptions(void **state)
         outlive(&(struct outlived){(i & 1) != 0 ? NULL : "still there", (i & 2) != 0, (i & 4) != 0});
 }
 
+/* What is kept when everything it came from has ended already is kept as well as anything. */
+static void keep_after_the_end(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        const struct outlived how = {(i & 1) != 0 ? NULL : "still there", (i & 2) != 0, false};
+        struct bcast *b = test_open("memory://");
+        struct bcast_sub_options options = bcast_sub_options_init();
+        struct bcast_event event = BCAST_EVENT_INIT;
+        struct bcast_sub *sub;
+        options.shared = how.shared;
+        must(bcast_subscribe(b, "outlived", &options, &sub));
+        publish_outlived(b, &how);
+        must(bcast_next(sub, &event, 20000));
+        bcast_unsubscribe(sub);
+        bcast_close(b);
+        must(bcast_keep(&event));
+        check_outlived(&event, &how);
+        bcast_release(&event);
+    }
+}
+
 /* Events of many segments, released in any order after the end. */
 static void many_events_outlive(void **state)
 {
@@ -177,7 +199,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keep_outlives_everything),     cmocka_unit_test(keep_has_a_budget),
         cmocka_unit_test(events_outlive_subscriptions), cmocka_unit_test(many_events_outlive),
-        cmocka_unit_test(events_outlive_their_channel),
+        cmocka_unit_test(keep_after_the_end),           cmocka_unit_test(events_outlive_their_channel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -527,6 +527,10 @@ static void positions_that_are_gone(void **state)
     assert_int_equal(page->events[0].count, BCAST_COUNT_UNKNOWN);
     assert_int_equal(number_in(&page->events[1]), 0);
     bcast_page_free(page);
+    must(bcast_history(other, "nobody's", &query, &page)); /* also if there is no such channel any more */
+    assert_int_equal(page->count, 1);
+    assert_int_equal(page->events[0].count, BCAST_COUNT_UNKNOWN);
+    bcast_page_free(page);
     query.after = NULL;
     query.before = first->newer;
     page = page_of(b, &query); /* everything before it is trimmed */
