@@ -20,26 +20,32 @@ static void unlink_cursor(struct ring *ring, struct cursor *cursor)
     keeper_set_limits(ring);
 }
 
-/* The oldest message that the history still shows: of what is there, the last so many. */
-static uint64_t oldest_shown(const struct ring *ring, uint64_t tail)
+/* The oldest message that the history still shows: of what is there, the last so many messages and bytes. Segments that
+ * are there for a slow subscription only do not count: the cursor of a walk, which has the history's limits, would leave
+ * them out. */
+static uint64_t oldest_shown(struct ring *ring, struct ring_limits tail)
 {
-    uint64_t kept = tail - atomic_load_explicit(&atomic_load_explicit(&ring->head, memory_order_relaxed)->base,
-                                                memory_order_relaxed);
-    return tail - at_most(kept, ring->history.messages);
+    struct segment *segment = atomic_load_explicit(&ring->head, memory_order_relaxed), *current = keeper_current(ring);
+    while (segment != current &&
+           tail.bytes - atomic_load_explicit(&segment->base_bytes, memory_order_relaxed) > ring->history.bytes)
+        segment = atomic_load_explicit(&segment->next, memory_order_relaxed);
+    uint64_t kept = tail.messages - atomic_load_explicit(&segment->base, memory_order_relaxed);
+    return tail.messages - at_most(kept, ring->history.messages);
 }
 
 uint64_t ring_oldest(struct ring *ring)
 {
     keeper_enter(ring);
-    uint64_t oldest = oldest_shown(ring, keeper_tail(ring).messages);
+    uint64_t oldest = oldest_shown(ring, keeper_tail(ring));
     keeper_leave(ring);
     return oldest;
 }
 
 /* The sequence to begin with. All are counted back from the tail: sequences may wrap. */
-static uint64_t start_of(const struct ring *ring, const struct ring_start *start, uint64_t tail)
+static uint64_t start_of(struct ring *ring, const struct ring_start *start)
 {
-    uint64_t back = at_most(tail - oldest_shown(ring, tail), start->most);
+    struct ring_limits limits = keeper_tail(ring);
+    uint64_t tail = limits.messages, back = at_most(tail - oldest_shown(ring, limits), start->most);
     if (start->given && (int64_t)(tail - start->sequence) < (int64_t)back)
         back = (int64_t)(tail - start->sequence) > 0 ? tail - start->sequence : 0;
     return tail - back;
@@ -98,7 +104,7 @@ bool ring_attach(struct ring *ring, struct cursor *cursor, const struct ring_sta
      * publisher that finds no readers has published before. */
     atomic_fetch_add(&ring->readers, 1);
     if (start != NULL)
-        place(ring, cursor, start_of(ring, start, keeper_tail(ring).messages));
+        place(ring, cursor, start_of(ring, start));
     else
         place_at_end(ring, cursor);
     segment = cursor->segment;

@@ -789,8 +789,9 @@ static void check_page(const struct asked *a, const struct bcast_page *page)
     CHECK((page->more != 0) == (end != topic->count), "more is %d", page->more);
     for (uint64_t i = 0; i < messages; i++) {
         const struct bcast_event *event = &page->events[i + gap];
-        CHECK(event->kind == BCAST_MESSAGE && event->sequence == first + i, "%llu is not next",
-              (unsigned long long)event->sequence);
+        CHECK(event->kind == BCAST_MESSAGE && event->sequence == first + i,
+              "kind %u, %llu, not %llu + %llu of %llu, before %llu", event->kind, (unsigned long long)event->sequence,
+              (unsigned long long)first, (unsigned long long)i, (unsigned long long)messages, (unsigned long long)end);
         check_letter(event, &topic->letters[first + i], a->topic);
         bytes += event->size;
     }
