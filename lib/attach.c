@@ -83,6 +83,8 @@ static void place_at_end(struct ring *ring, struct cursor *cursor)
 bool ring_attach(struct ring *ring, struct cursor *cursor, const struct ring_start *start)
 {
     keeper_enter(ring);
+    /* Before anything changes: what was shown to whoever asks for it is still there. */
+    uint64_t sequence = start != NULL ? start_of(ring, start) : 0;
     struct cursor **list = list_of(ring, cursor);
     cursor->next = *list;
     cursor->previous = NULL;
@@ -104,7 +106,7 @@ bool ring_attach(struct ring *ring, struct cursor *cursor, const struct ring_sta
      * publisher that finds no readers has published before. */
     atomic_fetch_add(&ring->readers, 1);
     if (start != NULL)
-        place(ring, cursor, start_of(ring, start));
+        place(ring, cursor, sequence);
     else
         place_at_end(ring, cursor);
     segment = cursor->segment;

@@ -5,6 +5,8 @@
 #include "fuzz.h"
 
 #include <poll.h>
+#include <sched.h>
+#include <time.h>
 
 #include "position.h"
 
@@ -165,6 +167,31 @@ static struct home *home_new(const char *name, uint64_t history, uint64_t bytes)
     return home;
 }
 
+static bool forgotten(const char *url)
+{
+    struct bcast *b;
+    struct bcast_stats stats = bcast_stats_init();
+    struct bcast_capabilities capabilities = bcast_capabilities_init();
+    CHECK(bcast_open(url, NULL, &b) == BCAST_OK, "open");
+    CHECK(bcast_stats(b, &stats) == BCAST_OK && bcast_capabilities(b, &capabilities) == BCAST_OK, "stats");
+    bcast_close(b);
+    return stats.published == 0 && stats.channels == 0 && stats.kept_bytes == 0 &&
+           (capabilities.can & BCAST_CAN_HISTORY) == 0;
+}
+
+/* With the last of everybody who used it a name is forgotten, and all that was published under it. Not at once where an
+ * fd was used: the thread behind it may still have the subscription in its hands. */
+static void check_forgotten(const char *url)
+{
+    struct timespec start, now;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    while (!forgotten(url)) {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        CHECK(now.tv_sec - start.tv_sec < 10, "%s is still there", url);
+        sched_yield();
+    }
+}
+
 static void open_station(void)
 {
     static const struct {
@@ -184,6 +211,8 @@ static void open_station(void)
     struct bcast_options options = bcast_options_init();
     if (s->b != NULL || (home == NULL && haunted(kinds[kind].name)))
         return;
+    if (home == NULL && *kinds[kind].name != '\0')
+        check_forgotten(*kinds[kind].name == 'x' ? "memory://x" : "memory://y");
     options.publish_timeout_ms = BCAST_NOWAIT;
     options.max_message_bytes = LARGE * 2;
     options.keep_bytes = 1 + (size_t)pick(4) * 3000;
@@ -919,6 +948,8 @@ static void finish(void)
         check_note(i);
         bcast_release(&w.events[i]);
     }
+    check_forgotten("memory://x");
+    check_forgotten("memory://y");
     while (w.homes != NULL) {
         struct home *home = w.homes;
         w.homes = home->next;
