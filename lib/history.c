@@ -297,6 +297,7 @@ static void note_lost(struct book *book, struct walk *walk, const struct query *
 static int read_range(struct book *book, struct walk *walk, struct query *q, uint64_t excess)
 {
     uint64_t header, read = 0;
+    bool any = false;
     int status;
     for (; (status = walk_look(walk, &header)) == BCAST_OK && header != 0; cursor_skip(&walk->cursor, header)) {
         uint64_t sequence = cursor_sequence(&walk->cursor), size = record_size(header);
@@ -305,9 +306,10 @@ static int read_range(struct book *book, struct walk *walk, struct query *q, uin
             q->first = sequence + 1;
             continue;
         }
-        if (!q->backwards && read != 0 && read + size > q->limit_bytes)
+        if (!q->backwards && any && read + size > q->limit_bytes)
             break;
         read += size;
+        any = true; /* an empty one counts as the one message that a page has always */
         note_lost(book, walk, q);
         if (!book_add(book, walk->cursor.data + walk->cursor.offset, header, sequence))
             return error_nomem();

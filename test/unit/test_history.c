@@ -799,6 +799,22 @@ static void slow_subscription_shows_nothing(void **state)
     bcast_close(b);
 }
 
+static void empty_message_fills_a_page(void **state)
+{
+    struct bcast *b = test_open("memory://?history=10");
+    struct bcast_history_query query = bcast_history_query_init();
+    (void)state;
+    test_publish(b, "x", "");
+    test_publish(b, "x", "more than the limit");
+    query.after = "";
+    query.limit_bytes = 4;
+    struct bcast_page *page = page_of(b, &query);
+    assert_int_equal(page->count, 1);
+    assert_true(page->more);
+    bcast_page_free(page);
+    bcast_close(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -825,6 +841,7 @@ int main(void)
         cmocka_unit_test(bad_urls),
         cmocka_unit_test(no_hole_and_no_duplicate),
         cmocka_unit_test(slow_subscription_shows_nothing),
+        cmocka_unit_test(empty_message_fills_a_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
