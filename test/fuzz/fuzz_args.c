@@ -112,7 +112,8 @@ static void read_sub(struct words *words)
 {
     const char *url;
     struct sub_plan plan = sub_plan_init();
-    check_code(sub_read(words->count, words->at, &plan, &url), url);
+    int code = sub_read(words->count, words->at, &plan, &url);
+    check_code(code, url);
     if (url == NULL)
         return;
     CHECK(is_word(words, url) && plan.channel_count >= 1, "%zu channels", plan.channel_count);
@@ -131,7 +132,8 @@ static void read_pub(struct words *words)
 {
     const char *url;
     struct pub_plan plan = pub_plan_init();
-    check_code(pub_read(words->count, words->at, &plan, &url), url);
+    int code = pub_read(words->count, words->at, &plan, &url);
+    check_code(code, url);
     if (url == NULL)
         return;
     CHECK(is_word(words, url) && is_word(words, plan.channel), "channel");
@@ -147,7 +149,8 @@ static void read_history(struct words *words)
 {
     const char *url;
     struct history_plan plan = history_plan_init();
-    check_code(history_read(words->count, words->at, &plan, &url), url);
+    int code = history_read(words->count, words->at, &plan, &url);
+    check_code(code, url);
     if (url == NULL)
         return;
     CHECK(is_word(words, url) && is_word(words, plan.channel), "channel");
