@@ -182,9 +182,12 @@ static size_t take_claimed(struct bcast_sub *sub, struct source *source, const s
     return claim->count;
 }
 
-static int disconnect(struct bcast_sub *sub, uint64_t lost)
+static int disconnect(struct bcast_sub *sub, struct source *source, uint64_t lost)
 {
     count_up(sub, &sub->discarded, lost);
+    source->missed_count = lost; /* nobody was told: whoever resumes where it stood still wants them */
+    /* release: pairs with write_position; no reader comes here any more */
+    atomic_store_explicit(&source->missed, BCAST_EXACT, memory_order_release);
     sub_attend(sub, ATTENTION_DISCONNECTED);
     return error_set(BCAST_ERR_DISCONNECTED,
                      "the subscription fell %llu messages behind its limit and was ended: "
@@ -249,7 +252,7 @@ static int read_source(struct bcast_sub *sub, struct source *source, struct batc
     case CURSOR_EMPTY: return NOTHING;
     case CURSOR_RECORD: return FOUND;
     case CURSOR_GAP: return take_gap(sub, source, &gap, batch);
-    case CURSOR_OVERFLOWN: return disconnect(sub, gap.lost);
+    case CURSOR_OVERFLOWN: return disconnect(sub, source, gap.lost);
     default: return error_nomem();
     }
 }

@@ -415,6 +415,34 @@ static void position_behind_a_gap(void **state)
     }
 }
 
+/* What a disconnected subscription lost was handed to nobody: a position behind the last event asks for it. */
+static void position_after_a_disconnect(void **state)
+{
+    (void)state;
+    for (int shared = 0; shared < 2; shared++) {
+        struct bcast *b = test_open("memory://?history=1000");
+        struct bcast_sub_options options = bcast_sub_options_init();
+        struct bcast_event event = BCAST_EVENT_INIT;
+        char position[100];
+        unsigned seen = 0;
+        int status;
+        options.policy = BCAST_DISCONNECT;
+        options.limit_messages = 8;
+        options.shared = shared;
+        struct bcast_sub *sub = subscribe_with(b, &options);
+        publish_range(b, "x", 0, 100);
+        while ((status = bcast_next(sub, &event, 0)) == BCAST_OK)
+            assert_int_equal(number_in(&event), seen++);
+        assert_int_equal(status, BCAST_ERR_DISCONNECTED);
+        must(bcast_position(sub, position, sizeof position, NULL));
+        bcast_unsubscribe(sub);
+        sub = resume(b, position);
+        expect_range(sub, seen, 100);
+        bcast_unsubscribe(sub);
+        bcast_close(b);
+    }
+}
+
 /* --------------------------------------------------------------------------------------------------------- pages -- */
 
 static struct bcast_page *page_of(struct bcast *b, const struct bcast_history_query *query)
@@ -832,6 +860,7 @@ int main(void)
         cmocka_unit_test(what_was_trimmed_is_a_gap),
         cmocka_unit_test(overtaken_in_the_past),
         cmocka_unit_test(position_behind_a_gap),
+        cmocka_unit_test(position_after_a_disconnect),
         cmocka_unit_test(pages_of_nothing),
         cmocka_unit_test(there_and_back),
         cmocka_unit_test(positions_that_are_gone),
