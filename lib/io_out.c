@@ -5,7 +5,7 @@
 
 static bool flights_grow(struct io *io)
 {
-    size_t room = io->flight_room == 0 ? 64 : io->flight_room * 2;
+    size_t room = io->flight_room * 2;
     struct flight *flights = memory_get(room * sizeof *flights);
     if (flights == NULL)
         return false;
@@ -66,12 +66,15 @@ void io_out_land_all(struct io *io, int status)
     count_landed(io, landed, status);
 }
 
-/* Takes the first `count` messages of the batch out of the queue and into flight. */
-static bool take_off(struct io *io, size_t count)
+/* Takes the first messages of the batch out of the queue and into flight: all, or as many as there is memory for. */
+static size_t take_off(struct io *io)
 {
-    while (io->taken + count - io->landed > io->flight_room)
-        if (!flights_grow(io))
-            return false;
+    size_t count = io->batch.count;
+    while (io->taken + count - io->landed > io->flight_room && flights_grow(io))
+        ;
+    size_t room = io->flight_room - (size_t)(io->taken - io->landed);
+    if (count > room)
+        count = room;
     for (size_t i = 0; i < count; i++) {
         const struct outbound_message *message = &io->batch.messages[i];
         io->flights[(io->taken + i) % io->flight_room] = (struct flight){message->on_result, message->context, false};
@@ -79,21 +82,21 @@ static bool take_off(struct io *io, size_t count)
     pthread_mutex_lock(&io->mutex);
     io->taken += count;
     pthread_mutex_unlock(&io->mutex);
-    return true;
+    return count;
 }
 
 static void publish_batch(struct io *io)
 {
     /* In flight before it is handed over: results may come from within publish. What is not taken is put back. */
-    if (!take_off(io, io->batch.count))
-        return;
-    size_t taken = backend_of(io)->publish(io->b->self, io->batch.out, io->batch.count);
-    if (taken > io->batch.count)
-        taken = io->batch.count;
+    size_t count = take_off(io), taken = 0;
+    if (count != 0)
+        taken = backend_of(io)->publish(io->b->self, io->batch.out, count);
+    if (taken > count)
+        taken = count;
     pthread_mutex_lock(&io->mutex);
-    io->taken -= io->batch.count - taken;
+    io->taken -= count - taken;
     pthread_mutex_unlock(&io->mutex);
-    io->blocked = taken < io->batch.count;
+    io->blocked = taken < count || count == 0; /* no room for more until those in flight have their results */
     outbound_skip(&io->outbound, &io->batch, taken);
 }
 
@@ -116,10 +119,8 @@ void io_out_send(struct io *io)
 void io_out_refuse(struct io *io, int status)
 {
     while (outbound_look(&io->outbound, &io->batch)) {
-        size_t count = io->batch.count;
         uint64_t first = io->taken;
-        if (!take_off(io, count))
-            return;
+        size_t count = take_off(io); /* nothing else is in flight: so there is room */
         outbound_skip(&io->outbound, &io->batch, count);
         io_sink_result(&io->sink, first, count, status);
     }

@@ -67,11 +67,43 @@ static void sink_lost(struct bcast_sink *sink, int status, const char *reason, i
     strncpy(io->lost_reason, reason != NULL ? reason : "", sizeof io->lost_reason - 1);
 }
 
+/* What is missing is told in front of what comes next: there may be no room, or no memory, to tell it at once. */
+static void miss(struct topic *topic, const struct gap_record *gap)
+{
+    struct gap_record *all = &topic->missed;
+    if (!topic->missing)
+        *all = (struct gap_record){0, gap->reason, gap->count};
+    topic->missing = true;
+    all->lost += gap->lost;
+    if (all->reason < gap->reason) /* anything says more than that it was too much */
+        all->reason = gap->reason;
+    if (all->count < gap->count)
+        all->count = gap->count;
+}
+
+static enum ring_result tell_missing(struct io *io, struct topic *topic)
+{
+    struct record record = {RECORD_GAP, &topic->missed, sizeof topic->missed, 0, NULL};
+    enum ring_result result = topic->missing ? ring_publish(&topic->channel->ring, &record, 0, &io->b->guard) : RING_OK;
+    if (result == RING_OK)
+        topic->missing = false;
+    return result;
+}
+
+static int no_memory_for(struct io *io, struct topic *topic)
+{
+    miss(topic, &(struct gap_record){1, BCAST_GAP_OVERFLOW, BCAST_EXACT});
+    log_write(&io->b->settings.log, BCAST_LOG_ERROR, "out of memory: a message was lost");
+    return BCAST_OK;
+}
+
 static int into_ring(struct io *io, struct topic *topic, const struct record *record)
 {
-    enum ring_result result = ring_publish(&topic->channel->ring, record, 0, &io->b->guard);
+    enum ring_result result = tell_missing(io, topic);
+    if (result == RING_OK)
+        result = ring_publish(&topic->channel->ring, record, 0, &io->b->guard);
     if (result == RING_NOMEM)
-        log_write(&io->b->settings.log, BCAST_LOG_ERROR, "out of memory: a message was lost");
+        return no_memory_for(io, topic);
     return result == RING_FULL || result == RING_DEADLOCK ? BCAST_TIMEOUT : BCAST_OK;
 }
 
@@ -79,8 +111,9 @@ static void sink_gap(struct bcast_sink *sink, struct bcast_topic *is, enum bcast
                      enum bcast_count count)
 {
     struct gap_record gap = {lost, reason, count};
-    struct record record = {RECORD_GAP, &gap, sizeof gap, 0, NULL};
-    into_ring(io_of(sink), (struct topic *)(void *)is, &record);
+    struct topic *topic = (struct topic *)(void *)is;
+    miss(topic, &gap);
+    (void)tell_missing(io_of(sink), topic); /* or later */
 }
 
 static int sink_message(struct bcast_sink *sink, struct bcast_topic *is, const struct bcast_incoming *message)
@@ -91,7 +124,7 @@ static int sink_message(struct bcast_sink *sink, struct bcast_topic *is, const s
     uint32_t size = 0;
     extra_measure(message, &size); /* fails for more headers than anybody can publish here: the data still arrives */
     if (size > sizeof small && (block = memory_get(size)) == NULL)
-        size = 0;
+        return no_memory_for(io, topic); /* half a message is none */
     if (size != 0)
         extra_write(block, message);
     struct record record = {0, message->data, (uint32_t)message->size, size, block};
@@ -352,8 +385,10 @@ int io_new(struct bcast *b, struct io **out, struct bcast_sink **sink)
     io->polled_count = 1;
     bell_init(&io->bell, bell_gone);
     io->polled = memory_get(io->polled_room * sizeof *io->polled);
-    bool whole =
-        outbound_init(&io->outbound, &io->bell, limits) && io->polled != NULL && bell_open_fd(&io->bell, NULL) == 0;
+    io->flight_room = 64; /* never none: so that messages can be refused without more memory */
+    io->flights = memory_get(io->flight_room * sizeof *io->flights);
+    bool whole = outbound_init(&io->outbound, &io->bell, limits) && io->polled != NULL && io->flights != NULL &&
+                 bell_open_fd(&io->bell, NULL) == 0;
     if (!whole) {
         io_free(io);
         return error_nomem();

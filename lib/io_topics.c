@@ -62,6 +62,7 @@ static void settle_topic(struct io *io, struct topic *topic)
         bool known = topic->state != TOPIC_OFF && io->connected;
         topic->state = TOPIC_OFF;
         topic->status = BCAST_OK;
+        topic->missing = false; /* nobody is left to be told */
         pthread_mutex_unlock(&io->mutex);
         if (known)
             backend_of(io)->unsubscribe(io->b->self, &is, 1);

@@ -8,6 +8,7 @@
 #include "broadcaster/backend.h"
 
 #include "channel.h"
+#include "segment.h"
 
 enum topic_state {
     TOPIC_OFF = 0,   /* the backend does not know it */
@@ -21,9 +22,11 @@ struct topic {
     unsigned wanted;         /* subscriptions */
     unsigned waiting;        /* calls that wait for the answer; keeps it from being freed */
     enum topic_state state;  /* written by the I/O thread */
-    bool paused;             /* the I/O thread's alone */
-    bool changed;            /* on the list of those the I/O thread shall look at */
-    int status;              /* why the broker refused; BCAST_OK: it did not */
+    bool paused;             /* the I/O thread's alone, like the next two */
+    bool missing;            /* messages did not get into the ring, and nobody was told yet: */
+    struct gap_record missed;
+    bool changed; /* on the list of those the I/O thread shall look at */
+    int status;   /* why the broker refused; BCAST_OK: it did not */
     char reason[200];
     struct topic *next_changed, *previous, *next;
 };

@@ -2,8 +2,8 @@
 #include "broadcaster/backend.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
+#include "base/memory.h"
 #include "base/param.h"
 
 struct memory {
@@ -34,13 +34,13 @@ static int read_url(const struct bcast_backend_setup *setup, struct memory *m)
 static int memory_open(const struct bcast_backend_setup *setup, struct bcast_sink *sink, void **self)
 {
     (void)sink;
-    struct memory *m = calloc(1, sizeof *m);
+    struct memory *m = memory_get(sizeof *m);
     if (m == NULL)
         return BCAST_ERR_NOMEM;
     m->name = "";
     int status = setup->url != NULL ? read_url(setup, m) : BCAST_OK;
     if (status != BCAST_OK) {
-        free(m);
+        memory_put(m);
         return status;
     }
     *self = m;
@@ -49,7 +49,7 @@ static int memory_open(const struct bcast_backend_setup *setup, struct bcast_sin
 
 static void memory_close(void *self)
 {
-    free(self);
+    memory_put(self);
 }
 
 static void memory_local(void *self, struct bcast_local *out)

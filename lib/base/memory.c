@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/os.h"
 
 #define FROM_SYSTEM (64u << 10) /* blocks this big never stay behind in the heap */
@@ -15,8 +16,7 @@ struct memory_hooks memory_hooks;
 static bool allowed(void)
 {
     atomic_fetch_add_explicit(&memory_hooks.allocations, 1, memory_order_relaxed);
-    return atomic_load_explicit(&memory_hooks.fail_at, memory_order_relaxed) == 0 ||
-           atomic_fetch_sub_explicit(&memory_hooks.fail_at, 1, memory_order_relaxed) != 1;
+    return !fault_strikes(FAULT_MEMORY);
 }
 #else
 static bool allowed(void)

@@ -1,4 +1,4 @@
-/* All of the library's own memory comes through here, so that tests can count it and make it fail. */
+/* All of the library's own memory comes through here, so that tests can count it and make it fail (fault.h). */
 #ifndef BASE_MEMORY_H
 #define BASE_MEMORY_H
 
@@ -17,7 +17,6 @@ void memory_put_block(void *block, size_t size);
 #include <stdint.h>
 struct memory_hooks {
     _Atomic uint64_t allocations; /* counted */
-    _Atomic int64_t fail_at;      /* the allocation to fail, counted down to 1; 0: none */
     /* Where the counters of new channels begin: to see them wrap. */
     _Atomic uint32_t first_number;
     _Atomic uint64_t first_sequence;

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/thread.h"
 
 #ifndef MADV_WIPEONFORK
@@ -33,6 +34,9 @@ void os_wake(_Atomic uint32_t *word, int count)
 
 int os_event_open(struct os_event *event)
 {
+    event->read_fd = event->write_fd = -1;
+    if (fault_strikes(FAULT_EVENT))
+        return EMFILE;
     event->read_fd = event->write_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     return event->read_fd < 0 ? errno : 0;
 }
@@ -61,6 +65,8 @@ void os_event_close(struct os_event *event)
 int os_guard_open(struct os_guard *guard)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    if (fault_strikes(FAULT_GUARD))
+        return ENOMEM;
     void *raised = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (raised == MAP_FAILED)
         return ENOMEM;
@@ -119,6 +125,8 @@ int os_thread_start(pthread_t *thread, const char *name, const struct os_thread_
 
 void *os_pages_get(size_t size)
 {
+    if (fault_strikes(FAULT_PAGES))
+        return NULL;
     void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return pages == MAP_FAILED ? NULL : pages;
 }

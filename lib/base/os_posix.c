@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/thread.h"
 
 #define LOTS 8
@@ -68,6 +69,8 @@ int os_event_open(struct os_event *event)
 {
     int fds[2];
     event->read_fd = event->write_fd = -1;
+    if (fault_strikes(FAULT_EVENT))
+        return EMFILE;
     if (pipe(fds) != 0)
         return errno;
     for (int i = 0; i < 2; i++) {
@@ -105,7 +108,7 @@ void os_event_close(struct os_event *event)
 
 int os_guard_open(struct os_guard *guard)
 {
-    guard->raised = malloc(sizeof *guard->raised);
+    guard->raised = fault_strikes(FAULT_GUARD) ? NULL : malloc(sizeof *guard->raised);
     if (guard->raised == NULL)
         return ENOMEM;
     guard->process = getpid();
@@ -152,7 +155,7 @@ int os_thread_start(pthread_t *thread, const char *name, const struct os_thread_
 
 void *os_pages_get(size_t size)
 {
-    return calloc(1, size);
+    return fault_strikes(FAULT_PAGES) ? NULL : calloc(1, size);
 }
 
 void os_pages_put(void *pages, size_t size)

@@ -1,13 +1,18 @@
 #define _POSIX_C_SOURCE 200809L
 #include "base/thread.h"
 
+#include <errno.h>
 #include <signal.h>
+
+#include "base/fault.h"
 
 _Thread_local char thread_self;
 
 int thread_start_blocked(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument)
 {
     sigset_t all, before;
+    if (fault_strikes(FAULT_THREAD))
+        return EAGAIN;
     sigfillset(&all);
     int error = pthread_sigmask(SIG_SETMASK, &all, &before);
     if (error != 0)

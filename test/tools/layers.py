@@ -28,7 +28,7 @@ KNOWS = {
     "backends": {"backends_config", "options"},
     "options": {"broadcast", "cursor"},
     "outbound": {"channel", "cursor", "registry", "extra"},
-    "topic": {"channel"},
+    "topic": {"channel", "segment"},
     "io_thread": {"broadcast", "extra", "io"},
     "io": {"io_thread", "outbound", "topic"},
     "io_out": {"io"},
