@@ -7,6 +7,7 @@
 
 #include "backends_config.h" /* made by the build: BACKENDS_BUILT_IN(entry), BACKENDS_MODULES(entry) */
 #include "base/error.h"
+#include "base/thread.h"
 #include "options.h"
 
 #define DECLARE(symbol, schemes) extern const struct bcast_backend symbol;
@@ -55,7 +56,9 @@ static bool serves(const struct module *module, const char *scheme)
 static int load(const struct module *module, const struct bcast_backend **out)
 {
     /* Never closed: the backend's code must outlive every thread that may still be in it. */
+    int shield = thread_shield();
     void *library = dlopen(module->path, RTLD_NOW | RTLD_LOCAL);
+    thread_unshield(shield);
     if (library == NULL)
         return error_set(BCAST_ERR_MODULE, "%s:// needs a module that does not load (%s): install %s", module->name,
                          dlerror(), module->package);

@@ -4,6 +4,7 @@
 
 #include "backends.h"
 #include "base/error.h"
+#include "base/thread.h"
 #include "io_thread.h"
 #include "options.h"
 #include "shared.h"
@@ -22,9 +23,21 @@ void bcast_ref(struct bcast *b)
     atomic_fetch_add_explicit(&b->references, 1, memory_order_relaxed);
 }
 
+bool bcast_stuck(struct bcast *b)
+{
+    return os_guard_forked(&b->guard) &&
+           ((b->registry != NULL && registry_stuck(b->registry)) || !thread_mutex_free(&b->mutex));
+}
+
 static void bcast_free(struct bcast *b)
 {
-    notifier_stop(b->notifier);
+    if (bcast_stuck(b))
+        return;
+    int shield = thread_shield();
+    if (os_guard_forked(&b->guard))
+        memory_put(b->notifier); /* its thread is the parent's */
+    else
+        notifier_stop(b->notifier);
     if (b->self != NULL && b->backend->close != NULL)
         b->backend->close(b->self);
     if (b->registry != NULL)
@@ -34,6 +47,7 @@ static void bcast_free(struct bcast *b)
     os_guard_close(&b->guard);
     pthread_mutex_destroy(&b->mutex);
     memory_put(b);
+    thread_unshield(shield);
 }
 
 void bcast_unref(struct bcast *b)
@@ -166,7 +180,8 @@ static int bcast_new(const struct bcast_options *options, struct bcast_options *
 
 static int finish_open(struct bcast *b, void *context, struct bcast **out)
 {
-    int status = start(b, context);
+    int shield = thread_shield(), status = start(b, context);
+    thread_unshield(shield);
     if (status == BCAST_OK) {
         *out = b;
         return BCAST_OK;
@@ -257,11 +272,15 @@ void bcast_close(struct bcast *b)
 {
     if (b == NULL)
         return;
+    int shield = thread_shield();
     if (!os_guard_forked(&b->guard))
         bcast_shutdown(b);
-    io_stop(b->io);
-    b->io = NULL;
-    bcast_unref(b);
+    if (!bcast_stuck(b)) {
+        io_stop(b->io);
+        b->io = NULL;
+        bcast_unref(b);
+    }
+    thread_unshield(shield);
 }
 
 /* ------------------------------------------------------------------------------------------------------- figures -- */
@@ -270,6 +289,8 @@ int bcast_capabilities(struct bcast *b, struct bcast_capabilities *out)
 {
     if (b == NULL || out == NULL)
         return error_set(BCAST_ERR_INVALID, "bcast_capabilities wants a broadcast and where to put the answer");
+    if (os_guard_forked(&b->guard))
+        return bcast_ended(b);
     struct bcast_capabilities answer = b->capabilities;
     answer.max_message_bytes = b->max_message_bytes;
     return options_return(out, &answer, sizeof answer, "struct bcast_capabilities");

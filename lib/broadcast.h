@@ -46,6 +46,8 @@ void bcast_ref(struct bcast *b);
 void bcast_unref(struct bcast *b);
 /* BCAST_ERR_FORKED or BCAST_ERR_CLOSED, with its text. */
 int bcast_ended(const struct bcast *b);
+/* In a forked child: nothing of it can be freed. See registry_stuck. */
+bool bcast_stuck(struct bcast *b);
 /* The shared notifier, started if need be: 0 or errno. */
 int bcast_notifier(struct bcast *b, struct notifier **out);
 /* BCAST_OK if the broadcast can carry a channel of this name; `size` 0 is replaced by the length up to the NUL. */

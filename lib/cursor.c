@@ -3,6 +3,7 @@
 #include <ck_pr.h>
 #include <sched.h>
 
+#include "base/fault.h"
 #include "word.h"
 
 #define STEPPING WORD_SEALED
@@ -276,6 +277,7 @@ static enum cursor_result step_shared(struct cursor *cursor, uint64_t position, 
     if (!atomic_compare_exchange_strong_explicit(&cursor->position, &position, position | STEPPING,
                                                  memory_order_acq_rel, memory_order_relaxed))
         return CURSOR_RECORD; /* somebody was faster: look again */
+    fault_stop(FAULT_STEPPING);
     uint64_t expected = atomic_load_explicit(&segment->base, memory_order_relaxed) + word_records(position);
     cursor_move(cursor, pin_next(cursor));
     segment_unpin(segment); /* the cursor's own */

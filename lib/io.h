@@ -69,6 +69,7 @@ bool io_wait(struct io *io, int64_t deadline_ns);
 /* io_out.c. On the I/O thread, but for io_check: any. */
 void io_out_send(struct io *io);               /* hands over what is queued, for as long as the backend takes it all */
 void io_out_refuse(struct io *io, int status); /* no use in waiting: everything queued gets this result */
+void io_out_forget(struct io *io);             /* in a forked child: drops what is queued, without a result */
 void io_out_land_all(struct io *io, int status); /* what was handed over and has no result will never get one */
 void io_sink_result(struct bcast_sink *sink, uint64_t number, uint64_t count, int status);
 int io_check(struct io *io, const struct bcast_outgoing *out); /* does the backend take it? */

@@ -126,6 +126,12 @@ void io_out_refuse(struct io *io, int status)
     }
 }
 
+void io_out_forget(struct io *io)
+{
+    while (outbound_look(&io->outbound, &io->batch) && io->batch.count != 0)
+        outbound_skip(&io->outbound, &io->batch, io->batch.count);
+}
+
 /* ---------------------------------------------------------------------------------------------- what callers ask -- */
 
 int io_check(struct io *io, const struct bcast_outgoing *out)
@@ -178,6 +184,9 @@ int io_publish(struct io *io, struct channel *channel, const struct bcast_messag
     case RING_DEADLOCK:
         return error_set(BCAST_ERR_WOULD_DEADLOCK, "the queue to the broker is full, and a callback must "
                                                    "not wait for it");
+    case RING_BUSY:
+        return error_set(BCAST_TIMEOUT, "another publisher was stopped in the middle of its work, and did not go on in "
+                                        "time; nothing was published");
     case RING_CLOSED: return bcast_ended(io->b);
     default: return error_nomem();
     }

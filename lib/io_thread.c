@@ -23,10 +23,14 @@ static void tell_state(struct io *io, enum bcast_state to, int status, const cha
 /* Waits on the condition; with the mutex. False: the deadline has passed. */
 bool io_wait(struct io *io, int64_t deadline_ns)
 {
-    if (deadline_ns == OS_NEVER)
-        return pthread_cond_wait(&io->changed_cond, &io->mutex) == 0;
+    int error, shield = thread_shield();
     struct timespec until = {.tv_sec = deadline_ns / 1000000000, .tv_nsec = deadline_ns % 1000000000};
-    return pthread_cond_timedwait(&io->changed_cond, &io->mutex, &until) != ETIMEDOUT;
+    if (deadline_ns == OS_NEVER)
+        error = pthread_cond_wait(&io->changed_cond, &io->mutex);
+    else
+        error = pthread_cond_timedwait(&io->changed_cond, &io->mutex, &until);
+    thread_unshield(shield);
+    return error != ETIMEDOUT;
 }
 
 int io_failed(struct io *io)
@@ -81,10 +85,20 @@ static void miss(struct topic *topic, const struct gap_record *gap)
         all->count = gap->count;
 }
 
+/* Without waiting for room. A keeper that was stopped is waited for: the message is not ours to lose. */
+static enum ring_result publish_now(struct io *io, struct topic *topic, const struct record *record)
+{
+    enum ring_result result;
+    do
+        result = ring_publish(&topic->channel->ring, record, 0, &io->b->guard);
+    while (result == RING_BUSY);
+    return result;
+}
+
 static enum ring_result tell_missing(struct io *io, struct topic *topic)
 {
     struct record record = {RECORD_GAP, &topic->missed, sizeof topic->missed, 0, NULL};
-    enum ring_result result = topic->missing ? ring_publish(&topic->channel->ring, &record, 0, &io->b->guard) : RING_OK;
+    enum ring_result result = topic->missing ? publish_now(io, topic, &record) : RING_OK;
     if (result == RING_OK)
         topic->missing = false;
     return result;
@@ -101,7 +115,7 @@ static int into_ring(struct io *io, struct topic *topic, const struct record *re
 {
     enum ring_result result = tell_missing(io, topic);
     if (result == RING_OK)
-        result = ring_publish(&topic->channel->ring, record, 0, &io->b->guard);
+        result = publish_now(io, topic, record);
     if (result == RING_NOMEM)
         return no_memory_for(io, topic);
     return result == RING_FULL || result == RING_DEADLOCK ? BCAST_TIMEOUT : BCAST_OK;
@@ -363,8 +377,10 @@ static void io_free(struct io *io)
 {
     outbound_fini(&io->outbound);
     os_event_close(&io->bell.event);
-    pthread_cond_destroy(&io->changed_cond);
-    pthread_mutex_destroy(&io->mutex);
+    if (!os_guard_forked(&io->b->guard)) { /* it would wait for the parent's threads to leave them */
+        pthread_cond_destroy(&io->changed_cond);
+        pthread_mutex_destroy(&io->mutex);
+    }
     memory_put(io->polled);
     memory_put(io->flights);
     memory_put(io);
@@ -436,7 +452,13 @@ void io_stop(struct io *io)
 {
     if (io == NULL)
         return;
-    if (!os_guard_forked(&io->b->guard) && io->running) {
+    if (os_guard_forked(&io->b->guard)) {
+        if (!ring_quiet(&io->outbound.ring)) {
+            os_event_close(&io->bell.event);
+            return;
+        }
+        io_out_forget(io);
+    } else if (io->running) {
         io_shut(io);
         pthread_join(io->thread, NULL);
     }

@@ -42,6 +42,11 @@ void keeper_enter(struct ring *ring)
         sched_yield();
 }
 
+bool ring_quiet(struct ring *ring)
+{
+    return atomic_load(&ring->keeper) == KEEPER_NONE && atomic_load(&ring->space_ringers) == 0;
+}
+
 /* ---------------------------------------------------------------------------------------------------- the chain -- */
 
 struct segment *keeper_current(struct ring *ring)

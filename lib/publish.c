@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/grace.h"
+#include "base/thread.h"
 #include "extra.h"
 #include "io_thread.h"
 #include "options.h"
@@ -41,6 +42,9 @@ static int not_published(enum ring_result result, const struct bcast *b)
                          "a blocking subscription of the channel is full, and this thread is "
                          "the one that reads it: read before you publish, or use two threads");
     case RING_CLOSED: return bcast_ended(b);
+    case RING_BUSY:
+        return error_set(BCAST_TIMEOUT, "another publisher of the channel was stopped in the middle of its work, and "
+                                        "did not go on in time; nothing was published");
     default: return error_nomem();
     }
 }
@@ -63,12 +67,18 @@ static inline bool unheard(struct registry *registry, struct ring *ring)
     return true;
 }
 
+/* Is there something to wait for? */
+static bool may_yet(enum ring_result result, int timeout_ms)
+{
+    return (result == RING_FULL || result == RING_BUSY) && timeout_ms != BCAST_NOWAIT;
+}
+
 static int publish_local(struct bcast *b, struct channel *channel, const struct record *record, int timeout_ms)
 {
     if (unheard(b->registry, &channel->ring))
         return BCAST_OK;
     enum ring_result result = ring_publish(&channel->ring, record, 0, &b->guard); /* no look at the clock yet */
-    if (result == RING_FULL && timeout_ms != BCAST_NOWAIT)
+    if (may_yet(result, timeout_ms))
         result = ring_publish(&channel->ring, record, clock_deadline(timeout_ms), &b->guard);
     return result == RING_OK ? BCAST_OK : not_published(result, b);
 }
@@ -96,7 +106,7 @@ static int publish_named(struct bcast *b, const char *name, size_t size, const s
     }
     if (!unheard(b->registry, channel != NULL ? &channel->ring : NULL))
         result = ring_publish(&channel->ring, record, 0, &b->guard);
-    bool wait = result == RING_FULL && timeout_ms != BCAST_NOWAIT && channel_ref_unless_gone(channel);
+    bool wait = may_yet(result, timeout_ms) && channel_ref_unless_gone(channel);
     grace_leave(token);
     if (!wait)
         return result == RING_OK ? BCAST_OK : not_published(result, b);
@@ -111,8 +121,11 @@ static int publish_record(struct bcast *b, struct channel *channel, const struct
     int timeout_ms = m->timeout_ms != 0 ? m->timeout_ms : b->settings.publish_timeout_ms;
     int status = channel != NULL ? publish_local(b, channel, record, timeout_ms)
                                  : publish_named(b, m->channel, m->channel_size, record, timeout_ms);
-    if (status == BCAST_OK && m->on_result != NULL)
+    if (status == BCAST_OK && m->on_result != NULL) {
+        int shield = thread_shield();
         m->on_result(m->context, BCAST_OK);
+        thread_unshield(shield);
+    }
     return status;
 }
 
@@ -273,7 +286,9 @@ void bcast_channel_free(struct bcast_channel *channel)
 {
     if (channel == NULL)
         return;
-    channel_unref(channel->channel);
-    bcast_unref(channel->b);
+    if (!bcast_stuck(channel->b)) {
+        channel_unref(channel->channel);
+        bcast_unref(channel->b);
+    }
     memory_put(channel);
 }

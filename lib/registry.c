@@ -1,8 +1,11 @@
+#define _POSIX_C_SOURCE 200809L
 #include "registry.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/hash.h"
+#include "base/thread.h"
 #include "broadcaster/broadcaster.h"
 
 /* Open addressing: a slot is empty, taken, or was taken. Readers may be in an old table while a new one is filled. */
@@ -60,6 +63,7 @@ int registry_new(const struct registry_setup *setup, struct registry **out)
     pthread_mutex_init(&registry->mutex, NULL); /* on Linux neither of the two can fail */
     atomic_init(&registry->table, table);
     atomic_init(&registry->references, 1);
+    registry->process = getpid();
     hash_secret(registry->secret);
     registry->epoch = hash_bytes(registry->secret, "epoch", 5);
     registry->keep_limit = setup->keep_limit;
@@ -83,6 +87,23 @@ void registry_unref(struct registry *registry)
     pthread_mutex_destroy(&registry->mutex);
     memory_put(atomic_load_explicit(&registry->table, memory_order_relaxed));
     memory_put(registry);
+}
+
+static bool all_quiet(struct registry *registry)
+{
+    struct table *table = atomic_load(&registry->table);
+    for (size_t i = 0; i < table->size; i++) {
+        struct channel *channel = atomic_load(&table->slots[i]);
+        if (channel != NULL && channel != GONE && !ring_quiet(&channel->ring))
+            return false;
+    }
+    return grace_empty(&registry->grace);
+}
+
+bool registry_stuck(struct registry *registry)
+{
+    return registry->process != getpid() &&
+           !(thread_mutex_free(&registry->mutex) && thread_mutex_free(&registry->slab.mutex) && all_quiet(registry));
 }
 
 struct channel *registry_find(struct registry *registry, const char *name, size_t size)
@@ -124,6 +145,8 @@ static void channel_gone(struct ring *ring)
 {
     struct channel *channel = (struct channel *)(void *)ring; /* a channel begins with its ring */
     struct registry *registry = channel->registry;
+    if (registry_stuck(registry))
+        return;
     slab_put(&registry->slab, channel, channel_bytes(channel->size));
     registry_unref(registry);
 }
@@ -201,6 +224,8 @@ void channel_unref(struct channel *channel)
     if (atomic_fetch_sub(&channel->references, 1) != 1)
         return;
     struct registry *registry = channel->registry;
+    if (registry_stuck(registry))
+        return;
     pthread_mutex_lock(&registry->mutex);
     table_remove(atomic_load(&registry->table), channel);
     grace_wait(&registry->grace); /* publishers that found it by name */

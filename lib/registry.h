@@ -25,6 +25,7 @@ struct registry {
     uint64_t epoch;        /* a number that nobody else has: positions in other channels of these names are not ours */
     struct ring_limits history; /* of every channel; without messages: none is kept */
     _Atomic uint32_t references;
+    int64_t process; /* that made it */
 };
 
 struct registry_setup {
@@ -37,6 +38,10 @@ int registry_new(const struct registry_setup *setup, struct registry **out);
 void registry_forget(struct registry *registry);
 struct registry *registry_ref(struct registry *registry);
 void registry_unref(struct registry *registry); /* frees it with the last; every channel must be gone */
+
+/* In a forked child: did the parent's threads, who are not here, leave something behind that others wait for? Then what
+ * is left of it stays as it is: nobody can say that it is whole. Always false in the process that made it. */
+bool registry_stuck(struct registry *registry);
 
 /* Between grace_enter and grace_leave: the channel, or NULL. Never waits. */
 struct channel *registry_find(struct registry *registry, const char *name, size_t size);

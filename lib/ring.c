@@ -1,10 +1,12 @@
 #include "keeper.h"
 
 #include <ck_pr.h>
+#include <limits.h>
 #include <sched.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "word.h"
 
 /* From Concurrency Kit this file takes the pause between two looks. Its ck_ring holds pointers of one consumer and is
@@ -14,9 +16,11 @@
 #ifndef BCAST_MODEL
 #define PAUSES 100 /* looks before a publisher yields the processor, and yields before it sleeps */
 #define YIELDS 50
-#else /* where looking again is never the right decision for long */
+#define PATIENCE 500 /* yields to a keeper before the deadline counts, or one asks who has it */
+#else                /* where looking again is never the right decision for long */
 #define PAUSES 1
 #define YIELDS 1
+#define PATIENCE INT32_MAX /* every thread runs again */
 #endif
 
 /* -------------------------------------------------------------------------------------------------------- space -- */
@@ -112,17 +116,30 @@ static bool fits(struct segment *segment, uint64_t word, uint64_t need)
            word_records(word) < atomic_load_explicit(&segment->max_records, memory_order_relaxed);
 }
 
+/* The keeper is somebody else, who is done in a moment: unless it was stopped. RING_OK: look again. */
+static enum ring_result wait_for_keeper(int64_t deadline_ns, const struct os_guard *guard, int *looks)
+{
+    if (*looks < INT_MAX)
+        ++*looks;
+    if (*looks < PAUSES) {
+        ck_pr_stall();
+        return RING_OK;
+    }
+    if (!os_guard_raised(guard))
+        return RING_CLOSED;
+    if (*looks - PAUSES >= PATIENCE && (deadline_ns == 0 || passed_deadline(deadline_ns)))
+        return RING_BUSY;
+    sched_yield();
+    return RING_OK;
+}
+
 /* Makes sure the current segment has room, or had for a moment. */
 static enum ring_result make_room(struct ring *ring, uint64_t need, int64_t deadline_ns, const struct os_guard *guard,
                                   int *looks)
 {
-    if (!keeper_try(ring)) {
-        if (++*looks < PAUSES)
-            ck_pr_stall();
-        else
-            sched_yield();
-        return RING_OK;
-    }
+    if (!keeper_try(ring))
+        return wait_for_keeper(deadline_ns, guard, looks);
+    fault_stop(FAULT_KEEPING);
     enum ring_result result = RING_OK;
     struct room room = {false, false};
     if (!fits(keeper_current(ring), atomic_load_explicit(&ring->word, memory_order_relaxed), need)) {
@@ -173,14 +190,17 @@ static enum ring_result publish_dedicated(struct ring *ring, const struct record
     if (data == NULL)
         return RING_NOMEM;
     write_record(data, record);
-    for (;;) {
-        keeper_enter(ring);
-        keeper_reclaim(ring);
-        struct room room = keeper_room(ring);
-        if (!room.full)
-            break;
-        keeper_leave(ring);
-        result = wait_for_room(ring, deadline_ns, guard);
+    for (int looks = 0;;) {
+        if (keeper_try(ring)) {
+            keeper_reclaim(ring);
+            struct room room = keeper_room(ring);
+            if (!room.full)
+                break;
+            keeper_leave(ring);
+            result = wait_for_room(ring, deadline_ns, guard);
+        } else {
+            result = wait_for_keeper(deadline_ns, guard, &looks);
+        }
         if (result != RING_OK) {
             memory_put_block(data, need + RECORD_HEADER);
             return result;
@@ -243,6 +263,7 @@ bool ring_publish_quick(struct ring *ring, const void *data, size_t size)
     struct place place;
     if (!has_room(ring, need, &place) || !reserve(ring, need, &place))
         return false;
+    fault_stop(FAULT_RESERVED);
     memcpy(record_at(&place) + RECORD_HEADER, data, size);
     commit(record_at(&place), record_header(size, 0));
     ring_waiting(ring, place.word);
@@ -266,6 +287,7 @@ enum ring_result ring_publish(struct ring *ring, const struct record *record, in
             break;
         }
     }
+    fault_stop(FAULT_RESERVED);
     write_record(record_at(&place), record);
     ring_waiting(ring, place.word);
     return RING_OK;

@@ -15,7 +15,8 @@ enum ring_result {
     RING_FULL = 1,     /* a blocking cursor has not caught up by the deadline */
     RING_DEADLOCK = 2, /* ... and it is this thread that would have to read it */
     RING_CLOSED = 3,   /* the guard was lowered while it waited */
-    RING_NOMEM = 4
+    RING_NOMEM = 4,
+    RING_BUSY = 5 /* another thread, which changes the chain of segments, was not done by the deadline */
 };
 
 struct ring_limits {
@@ -90,8 +91,8 @@ struct record {
     const void *extra;
 };
 
-/* Appends one record and rings whoever waits for it. Any thread. Waits for room until deadline_ns at most; does not
- * wait for anything else longer than the keeper works (a preempted keeper is yielded to). All or nothing. */
+/* Appends one record and rings whoever waits for it. Any thread. Waits for room, and for the keeper (one that was
+ * stopped is yielded to), until deadline_ns at most; with deadline 0 it yields a few times. All or nothing. */
 enum ring_result ring_publish(struct ring *ring, const struct record *record, int64_t deadline_ns,
                               const struct os_guard *guard);
 
@@ -103,6 +104,9 @@ bool ring_publish_quick(struct ring *ring, const void *data, size_t size);
  * has returned, nobody is about to ring it. One bell at a time. */
 void ring_notify_space(struct ring *ring, struct bell *bell);
 bool ring_has_room(struct ring *ring); /* as far as one can tell */
+
+/* In a forked child: has nobody stopped, in the parent, where others wait for him? */
+bool ring_quiet(struct ring *ring);
 
 /* How many records, and bytes of records, were appended since it began. */
 struct ring_limits ring_tail(struct ring *ring);

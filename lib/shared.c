@@ -1,6 +1,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "shared.h"
 
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,9 +11,9 @@
 /* "memory://name" means the same channels to everybody in the process, so the process has to know the names: this list
  * is the library's only lasting global state. A forked child starts with an empty one: it skips its parent's. */
 static struct {
-    pthread_mutex_t mutex;
+    _Atomic int64_t process; /* that has it locked: 0: none */
     struct named *first;
-} names = {PTHREAD_MUTEX_INITIALIZER, NULL};
+} names;
 
 struct named {
     struct registry *registry;
@@ -21,6 +22,26 @@ struct named {
     pid_t process;
     char name[];
 };
+
+/* Not a mutex: one that a thread of the parent's had at fork() would be locked for ever in the child, who may open
+ * broadcasts of its own. What the parent left is a list at any moment; the child skips what is on it. */
+static void lock(void)
+{
+    int64_t us = getpid(), holder = 0;
+    /* acquire, with the release in unlock: the list as the last one left it */
+    while (!atomic_compare_exchange_strong_explicit(&names.process, &holder, us, memory_order_acquire,
+                                                    memory_order_relaxed)) {
+        if (holder == us) {
+            sched_yield();
+            holder = 0;
+        } /* else it is the parent: taken over at the next turn */
+    }
+}
+
+static void unlock(void)
+{
+    atomic_store_explicit(&names.process, 0, memory_order_release);
+}
 
 static struct named *find(const char *name)
 {
@@ -51,7 +72,7 @@ static bool agrees(const struct registry *registry, const struct registry_setup 
     return wanted->messages == 0 || (is->messages == wanted->messages && is->bytes == wanted->bytes);
 }
 
-/* With the mutex. */
+/* With the lock. */
 static int join(const char *name, const struct registry_setup *setup, struct registry **out)
 {
     struct named *named = find(name);
@@ -73,16 +94,16 @@ int shared_join(const char *name, const struct registry_setup *setup, struct reg
 {
     if (*name == '\0')
         return registry_new(setup, out) == BCAST_OK ? BCAST_OK : error_nomem();
-    pthread_mutex_lock(&names.mutex);
+    lock();
     int status = join(name, setup, out);
-    pthread_mutex_unlock(&names.mutex);
+    unlock();
     return status;
 }
 
 void shared_leave(struct registry *registry)
 {
     bool last = true;
-    pthread_mutex_lock(&names.mutex);
+    lock();
     for (struct named **at = &names.first; *at != NULL; at = &(*at)->next) {
         struct named *named = *at;
         if (named->registry != registry)
@@ -95,7 +116,7 @@ void shared_leave(struct registry *registry)
         memory_put(named);
         break;
     }
-    pthread_mutex_unlock(&names.mutex);
+    unlock();
     if (last)
         registry_forget(registry);
     registry_unref(registry);

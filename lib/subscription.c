@@ -72,7 +72,8 @@ static void source_detach(struct source *source)
         return;
     atomic_fetch_add_explicit(&sub->discarded, cursor_queued(&source->cursor), memory_order_relaxed);
     cursor_detach(&source->cursor);
-    if (sub->b->io != NULL && !source->opening)
+    /* In a forked child the I/O thread is not there to be told. */
+    if (sub->b->io != NULL && !source->opening && !os_guard_forked(&sub->b->guard))
         io_unwant(sub->b->io, source->channel);
 }
 
@@ -93,6 +94,8 @@ static void destroy(struct bell *bell)
 {
     struct bcast_sub *sub = (struct bcast_sub *)(void *)bell;
     struct bcast *b = sub->b;
+    if (bcast_stuck(b))
+        return;
     while (sub->first.next != NULL) {
         struct source *source = sub->first.next;
         sub->first.next = source->next;
@@ -372,6 +375,8 @@ int bcast_position(struct bcast_sub *sub, char *buffer, size_t size, size_t *len
         *length = 0;
     if (sub == NULL || (buffer == NULL && size != 0))
         return error_set(BCAST_ERR_INVALID, "bcast_position wants a subscription and a buffer");
+    if (os_guard_forked(&sub->b->guard))
+        return bcast_ended(sub->b);
     int status = history_check(sub->b);
     if (status != BCAST_OK)
         return status;
@@ -389,6 +394,8 @@ int bcast_cancel(struct bcast_sub *sub)
 {
     if (sub == NULL)
         return error_set(BCAST_ERR_INVALID, "bcast_cancel wants a subscription");
+    if (os_guard_forked(&sub->b->guard))
+        return bcast_ended(sub->b);
     sub_attend(sub, ATTENTION_CLOSED);
     return BCAST_OK;
 }
@@ -397,6 +404,10 @@ void bcast_unsubscribe(struct bcast_sub *sub)
 {
     if (sub == NULL)
         return;
+    if (bcast_stuck(sub->b)) {
+        os_event_close(&sub->bell.event);
+        return;
+    }
     delist(sub);
     end(sub);
 }
@@ -405,6 +416,8 @@ int bcast_sub_stats(struct bcast_sub *sub, struct bcast_sub_stats *out)
 {
     if (sub == NULL || out == NULL)
         return error_set(BCAST_ERR_INVALID, "bcast_sub_stats wants a subscription and where to put the statistics");
+    if (os_guard_forked(&sub->b->guard))
+        return bcast_ended(sub->b);
     struct bcast_sub_stats stats = bcast_sub_stats_init();
     stats.received = atomic_load_explicit(&sub->received, memory_order_relaxed);
     stats.lost = atomic_load_explicit(&sub->lost, memory_order_relaxed);

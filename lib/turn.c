@@ -3,6 +3,7 @@
 #include <limits.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 
 static bool turn_try(struct bcast_sub *sub)
 {
@@ -123,6 +124,7 @@ int turn_switch(struct bcast_sub *sub, struct source *from, bool empty, struct s
         return SOON;
     int status = FOUND;
     int64_t now = clock_ns();
+    fault_stop(FAULT_TURN);
     if (atomic_load_explicit(&sub->active, memory_order_relaxed) == from) { /* else another worker was faster */
         if (from != NULL && !atomic_load_explicit(&from->removed, memory_order_relaxed)) {
             bool rests = empty && turn_rest(from);

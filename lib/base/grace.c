@@ -2,7 +2,6 @@
 #include "base/grace.h"
 
 #include <sched.h>
-#include <stdbool.h>
 
 #include "base/thread.h"
 
@@ -32,6 +31,11 @@ static bool anybody(struct grace *grace, uint32_t phase)
         if (atomic_load(&grace->stripes[i].inside[phase]) != 0)
             return true;
     return false;
+}
+
+bool grace_empty(struct grace *grace)
+{
+    return !anybody(grace, 0) && !anybody(grace, 1);
 }
 
 void grace_wait(struct grace *grace)

@@ -8,6 +8,7 @@
 #define BASE_GRACE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/memory.h"
@@ -27,6 +28,7 @@ typedef _Atomic uint64_t *grace_token;
 struct grace_stripe *grace_stripe(struct grace *grace); /* this thread's */
 grace_token grace_enter(struct grace *grace);           /* any thread; never waits; do not wait for anything inside */
 void grace_leave(grace_token token);
-void grace_wait(struct grace *grace); /* one thread at a time (its caller's lock); not from inside */
+bool grace_empty(struct grace *grace); /* nobody is inside at this moment */
+void grace_wait(struct grace *grace);  /* one thread at a time (its caller's lock); not from inside */
 
 #endif

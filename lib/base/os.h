@@ -19,8 +19,10 @@ void os_wake(_Atomic uint32_t *word, int count);
 /* A pollable event: readable from os_event_signal until os_event_drain. `fds` of -1 mean none. */
 struct os_event {
     int read_fd, write_fd;
+    int64_t process; /* that opened it: a forked child must not signal its parent */
 };
 int os_event_open(struct os_event *event); /* 0 or errno */
+/* The next two do nothing in a forked child. */
 void os_event_signal(const struct os_event *event);
 void os_event_drain(const struct os_event *event);
 void os_event_close(struct os_event *event);

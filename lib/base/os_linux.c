@@ -23,6 +23,7 @@ void os_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns)
 {
     struct timespec until = {.tv_sec = deadline_ns / 1000000000, .tv_nsec = deadline_ns % 1000000000};
     /* The BITSET form takes an absolute CLOCK_MONOTONIC time: a signal that interrupts it costs no time. */
+    /* syscall() is no cancellation point */
     syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline_ns == OS_NEVER ? NULL : &until, NULL,
             FUTEX_BITSET_MATCH_ANY);
 }
@@ -38,27 +39,38 @@ int os_event_open(struct os_event *event)
     if (fault_strikes(FAULT_EVENT))
         return EMFILE;
     event->read_fd = event->write_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    event->process = getpid();
     return event->read_fd < 0 ? errno : 0;
 }
 
 void os_event_signal(const struct os_event *event)
 {
     uint64_t one = 1;
+    if (event->process != getpid())
+        return;
+    int shield = thread_shield();
     while (write(event->write_fd, &one, sizeof one) < 0 && errno == EINTR)
         ; /* EAGAIN: the counter is full, so the fd is readable already */
+    thread_unshield(shield);
 }
 
 void os_event_drain(const struct os_event *event)
 {
     uint64_t count;
+    if (event->process != getpid())
+        return;
+    int shield = thread_shield();
     while (read(event->read_fd, &count, sizeof count) < 0 && errno == EINTR)
         ;
+    thread_unshield(shield);
 }
 
 void os_event_close(struct os_event *event)
 {
+    int shield = thread_shield();
     if (event->read_fd >= 0)
         close(event->read_fd);
+    thread_unshield(shield);
     event->read_fd = event->write_fd = -1;
 }
 

@@ -14,18 +14,34 @@
 #include "base/thread.h"
 
 #define LOTS 8
-#define LOT                                                                                                            \
-    {                                                                                                                  \
-        PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER                                                            \
-    }
 
 static struct lot {
     pthread_mutex_t mutex;
     pthread_cond_t cond;
-} lots[LOTS] = {LOT, LOT, LOT, LOT, LOT, LOT, LOT, LOT};
+} lots[LOTS];
+
+/* Which process they are of: 0: none yet; MAKING: one that is just making them. A forked child makes its own: threads of
+ * its parent's, which it does not have, may be inside the ones it has copied. */
+static _Atomic int64_t lots_of;
+#define MAKING (-1)
+
+static void make_lots(int64_t process)
+{
+    int64_t before = atomic_load(&lots_of);
+    if (before == MAKING || before == process || !atomic_compare_exchange_strong(&lots_of, &before, MAKING))
+        return;
+    for (int i = 0; i < LOTS; i++) {
+        pthread_mutex_init(&lots[i].mutex, NULL);
+        pthread_cond_init(&lots[i].cond, NULL);
+    }
+    atomic_store(&lots_of, process);
+}
 
 static struct lot *lot_of(const _Atomic uint32_t *word)
 {
+    int64_t process = getpid();
+    while (atomic_load(&lots_of) != process)
+        make_lots(process);
     return &lots[((uintptr_t)word >> 6) % LOTS];
 }
 
@@ -41,6 +57,7 @@ static struct timespec realtime_of(int64_t deadline_ns)
 
 void os_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns)
 {
+    int shield = thread_shield();
     struct lot *lot = lot_of(word);
     struct timespec until = {0, 0};
     if (deadline_ns != OS_NEVER)
@@ -54,6 +71,7 @@ void os_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns)
             pthread_cond_timedwait(&lot->cond, &lot->mutex, &until);
     }
     pthread_mutex_unlock(&lot->mutex);
+    thread_unshield(shield);
 }
 
 void os_wake(_Atomic uint32_t *word, int count)
@@ -77,6 +95,7 @@ int os_event_open(struct os_event *event)
         fcntl(fds[i], F_SETFL, O_NONBLOCK);
         fcntl(fds[i], F_SETFD, FD_CLOEXEC);
     }
+    event->process = getpid();
     event->read_fd = fds[0];
     event->write_fd = fds[1];
     return 0;
@@ -84,25 +103,35 @@ int os_event_open(struct os_event *event)
 
 void os_event_signal(const struct os_event *event)
 {
+    if (event->process != getpid())
+        return;
+    int shield = thread_shield();
     while (write(event->write_fd, "", 1) < 0 && errno == EINTR)
         ;
+    thread_unshield(shield);
 }
 
 void os_event_drain(const struct os_event *event)
 {
     char some[64];
     ssize_t got;
+    if (event->process != getpid())
+        return;
+    int shield = thread_shield();
     do
         got = read(event->read_fd, some, sizeof some);
     while (got == (ssize_t)sizeof some || (got < 0 && errno == EINTR));
+    thread_unshield(shield);
 }
 
 void os_event_close(struct os_event *event)
 {
+    int shield = thread_shield();
     if (event->read_fd >= 0)
         close(event->read_fd);
     if (event->write_fd >= 0)
         close(event->write_fd);
+    thread_unshield(shield);
     event->read_fd = event->write_fd = -1;
 }
 
