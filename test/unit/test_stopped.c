@@ -294,7 +294,8 @@ static void stopped_worker_at(enum fault_point point, bool cancel)
     uint64_t received = 0;
     static const char half[70000];
     must(bcast_add_channel(sub, "y", 0));
-    for (int i = 0; i < 4; i++)
+    uint64_t before = point == FAULT_STEPPING ? 4 : 0; /* who finds something needs no turn */
+    for (uint64_t i = 0; i < before; i++)
         must(bcast_publish(b, "x", half, sizeof half)); /* each in a segment of its own */
     if (point == FAULT_STEPPING) {
         must(bcast_next(sub, &event, 20000)); /* the next has to move on first */
@@ -312,9 +313,9 @@ static void stopped_worker_at(enum fault_point point, bool cancel)
     let_go(&v);
     if (!cancel) {
         must(v.status);
-        for (received += v.received; received < 6; received++)
+        for (received += v.received; received < before + 2; received++)
             must(bcast_next(sub, &event, 20000));
-        assert_int_equal(test_stats(sub).received, 6);
+        assert_int_equal(test_stats(sub).received, before + 2);
         must_be(BCAST_TIMEOUT, bcast_next(sub, &event, 0));
     }
     bcast_release(&event);
