@@ -7,6 +7,7 @@
 #include "word.h"
 
 #define STEPPING WORD_SEALED
+#define STEP_LOOKS 150                       /* at a position that another reader is about to change */
 #define DEDICATED_END (UINT64_C(0x7fff) * 8) /* the offset, in a position, behind a dedicated segment's record */
 
 /* -------------------------------------------------------------------------------------------------------- holds -- */
@@ -383,10 +384,14 @@ enum cursor_result cursor_claim(struct cursor *cursor, size_t max, struct claim 
         uint64_t position = atomic_load_explicit(&cursor->position, memory_order_acquire);
         struct segment *segment = NULL;
         if ((position & STEPPING) || (segment = pin_position(cursor, position)) == NULL) {
+            /* Another reader is on its way to the next segment. If it was stopped there, ours has a time-out to keep, or
+             * something else to do: it does not sleep on this, see cursor_mark_waiting. */
+            if (looks >= STEP_LOOKS && (position & STEPPING))
+                return CURSOR_EMPTY;
             if (looks < 50)
                 ck_pr_stall();
             else
-                sched_yield(); /* another reader is on its way to the next segment */
+                sched_yield();
             continue;
         }
         uint64_t ahead = to_skip(cursor, position, segment);

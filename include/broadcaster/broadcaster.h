@@ -15,7 +15,11 @@
  * - Unless a call says otherwise it may be made from any thread at any time. No call may be made from a signal
  *   handler. Callbacks must return; they must not throw, and must not close the handle they were called for.
  * - After fork() every handle is dead in the child: calls return BCAST_ERR_FORKED; bcast_close and bcast_unsubscribe
- *   free its memory and touch nothing outside the process.
+ *   free its memory (what another thread was changing at the moment of the fork stays) and touch nothing outside the
+ *   process.
+ * - No call is a cancellation point: a thread that is cancelled (pthread_cancel) inside one ends at its next cancellation
+ *   point after it; bcast_cancel and bcast_shutdown end what it waits for. Asynchronous cancelability must be off.
+ * - Signals do not end or shorten a wait, whatever their handlers' flags.
  */
 #ifndef BROADCASTER_BROADCASTER_H
 #define BROADCASTER_BROADCASTER_H
