@@ -289,7 +289,8 @@ BCAST_API int bcast_remove_channel(struct bcast_sub *sub, const char *channel, s
 
 /* Gives the next event, waiting up to timeout_ms. `event` is released first. One thread at a time, unless the
  * subscription is `shared`. Status: OK, TIMEOUT, CLOSED, DISCONNECTED, FORKED, BUSY, INVALID, NOMEM; with anything
- * but OK the event is empty. */
+ * but OK the event is empty. With time-out 0 a subscription of several channels may not see yet what was published a
+ * moment ago: its fd, and any call that waits, do. */
 BCAST_API int bcast_next(struct bcast_sub *sub, struct bcast_event *event, int timeout_ms);
 
 /* Gives up to `max` events of one channel at once: waits for the first, takes what else is there. *count says how

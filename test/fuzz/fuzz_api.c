@@ -520,8 +520,11 @@ static void read_some(void)
             check_note(i);
             w.notes[i].kind = 0;
         }
-        int status = most == 1 ? bcast_next(l->sub, &w.events[first], pick(2) ? 0 : BCAST_NOWAIT)
-                               : bcast_next_batch(l->sub, &w.events[first], most, &count, BCAST_NOWAIT);
+        /* Of several channels one may be rung a moment later, by the thread that serves fds: it must come, in time. */
+        bool must_come = !l->closed && queued(l) != 0;
+        int timeout_ms = must_come ? 20000 : pick(2) ? 0 : BCAST_NOWAIT;
+        int status = most == 1 ? bcast_next(l->sub, &w.events[first], timeout_ms)
+                               : bcast_next_batch(l->sub, &w.events[first], most, &count, timeout_ms);
         if (status != BCAST_OK) {
             ended(l, status);
             return;
