@@ -758,11 +758,16 @@ static void *read_seams(void *argument)
         uint64_t sequence = UINT64_MAX;
         unsigned last[PUBLISHERS] = {UINT_MAX, UINT_MAX, UINT_MAX};
         char position[100];
-        struct bcast_sub *sub = subscribe_to_last(seam->b, 200);
+        struct bcast_sub_options options = bcast_sub_options_init();
+        options.limit_messages = PUBLISHERS * EACH; /* a reader may be off its processor for all of them */
+        options.history = 200;
+        struct bcast_sub *sub = subscribe_with(seam->b, &options);
         read_stretch(sub, 500, &sequence, last);
         must(bcast_position(sub, position, sizeof position, NULL));
         bcast_unsubscribe(sub);
-        sub = resume(seam->b, position); /* 100,000 are kept: more than will come meanwhile */
+        options.history = 0;
+        options.resume = position; /* all that come meanwhile are kept */
+        sub = subscribe_with(seam->b, &options);
         read_stretch(sub, 300, &sequence, last);
         bcast_unsubscribe(sub);
     }
