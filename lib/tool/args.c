@@ -140,3 +140,21 @@ bool args_format(const struct args *args)
                   bad);
     return false;
 }
+
+int args_read(const struct args_command *command, int count, char **words, void *plan, const char **url)
+{
+    struct args args;
+    int id;
+    *url = NULL;
+    args_begin(&args, command->name, command->options, count, words);
+    while ((id = args_next(&args)) >= 0) {
+        if (id == 'h')
+            return fputs(command->help, stdout), TOOL_GOOD;
+        if (!command->option(&args, id, plan))
+            return TOOL_USAGE;
+    }
+    int code = id == ARGS_BAD ? TOOL_USAGE : command->words(&args, plan);
+    if (code == TOOL_GOOD)
+        *url = args.words[0];
+    return code;
+}

@@ -39,6 +39,16 @@ int args_choice(const struct args *args, const char *const *choices);
 bool args_time(const struct args *args, int64_t *us);
 bool args_format(const struct args *args);
 
+/* What a command that wants a URL makes of its words. */
+struct args_command {
+    const char *name, *help;
+    const struct args_option *options;                           /* "help", with id 'h', is one of them */
+    bool (*option)(const struct args *args, int id, void *plan); /* false: the complaint has been made */
+    int (*words)(const struct args *args, void *plan); /* in the end: those that are no options; an exit code */
+};
+/* An exit code; *url: the first word, to go on with, or NULL: everything has been said. */
+int args_read(const struct args_command *command, int count, char **words, void *plan, const char **url);
+
 /* One line on stderr that ends with where help is. Returns TOOL_USAGE. */
 int args_complain(const struct args *args, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

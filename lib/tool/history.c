@@ -76,8 +76,9 @@ static const struct args_option known[] = {
     {"quiet", 'q', NULL},     {"help", 'h', NULL},     {NULL, 0, NULL},
 };
 
-static bool read_option(const struct args *args, int id, struct history_plan *plan)
+static bool read_option(const struct args *args, int id, void *into)
 {
+    struct history_plan *plan = into;
     uint64_t number = 0;
     bool good = true;
     switch (id) {
@@ -95,18 +96,9 @@ static bool read_option(const struct args *args, int id, struct history_plan *pl
     return good;
 }
 
-static int parse(struct args *args, struct history_plan *plan, bool *helped)
+static int read_words(const struct args *args, void *into)
 {
-    int id;
-    while ((id = args_next(args)) >= 0) {
-        *helped = id == 'h';
-        if (*helped)
-            return fputs(help, stdout), TOOL_GOOD;
-        if (!read_option(args, id, plan))
-            return TOOL_USAGE;
-    }
-    if (id == ARGS_BAD)
-        return TOOL_USAGE;
+    struct history_plan *plan = into;
     if (args->plain != 2)
         return args_complain(args, "give a URL and one channel, such as redis://localhost news");
     if (plan->print.json && plan->print.format != NULL)
@@ -124,12 +116,8 @@ struct history_plan history_plan_init(void)
 
 int history_read(int count, char **words, struct history_plan *plan, const char **url)
 {
-    struct args args;
-    bool helped = false;
-    args_begin(&args, COMMAND, known, count, words);
-    int code = parse(&args, plan, &helped);
-    *url = code == TOOL_GOOD && !helped ? args.words[0] : NULL;
-    return code;
+    static const struct args_command command = {COMMAND, help, known, read_option, read_words};
+    return args_read(&command, count, words, plan, url);
 }
 
 int history_main(int count, char **words)

@@ -210,8 +210,9 @@ static bool read_header(const struct args *args, struct pub_plan *plan)
     return true;
 }
 
-static bool read_option(const struct args *args, int id, struct pub_plan *plan)
+static bool read_option(const struct args *args, int id, void *into)
 {
+    struct pub_plan *plan = into;
     uint64_t number;
     switch (id) {
     case 'k': plan->key = args->value; return true;
@@ -230,18 +231,9 @@ static bool read_option(const struct args *args, int id, struct pub_plan *plan)
     }
 }
 
-static int parse(struct args *args, struct pub_plan *plan, bool *helped)
+static int read_words(const struct args *args, void *into)
 {
-    int id;
-    while ((id = args_next(args)) >= 0) {
-        *helped = id == 'h';
-        if (*helped)
-            return fputs(help, stdout), TOOL_GOOD;
-        if (!read_option(args, id, plan))
-            return TOOL_USAGE;
-    }
-    if (id == ARGS_BAD)
-        return TOOL_USAGE;
+    struct pub_plan *plan = into;
     if (args->plain < 2)
         return args_complain(args, "give a URL and a channel, such as redis://localhost news");
     plan->channel = args->words[1];
@@ -269,12 +261,8 @@ struct pub_plan pub_plan_init(void)
 
 int pub_read(int count, char **words, struct pub_plan *plan, const char **url)
 {
-    struct args args;
-    bool helped = false;
-    args_begin(&args, COMMAND, known, count, words);
-    int code = parse(&args, plan, &helped);
-    *url = code == TOOL_GOOD && !helped ? args.words[0] : NULL;
-    return code;
+    static const struct args_command command = {COMMAND, help, known, read_option, read_words};
+    return args_read(&command, count, words, plan, url);
 }
 
 int pub_main(int count, char **words)

@@ -281,8 +281,9 @@ static bool read_history(const struct args *args, struct bcast_sub_options *opti
     return good;
 }
 
-static bool read_option(const struct args *args, int id, struct sub_plan *plan)
+static bool read_option(const struct args *args, int id, void *into)
 {
+    struct sub_plan *plan = into;
     uint64_t number = 0;
     bool good = true;
     switch (id) {
@@ -304,19 +305,9 @@ static bool read_option(const struct args *args, int id, struct sub_plan *plan)
     return good;
 }
 
-/* TOOL_GOOD: go on; `*helped`: everything has been said. */
-static int parse(struct args *args, struct sub_plan *plan, bool *helped)
+static int read_words(const struct args *args, void *into)
 {
-    int id;
-    while ((id = args_next(args)) >= 0) {
-        *helped = id == 'h';
-        if (*helped)
-            return fputs(help, stdout), TOOL_GOOD;
-        if (!read_option(args, id, plan))
-            return TOOL_USAGE;
-    }
-    if (id == ARGS_BAD)
-        return TOOL_USAGE;
+    struct sub_plan *plan = into;
     if (args->plain < 2)
         return args_complain(args, "give a URL and at least one channel, such as redis://localhost news");
     if (plan->print.json && plan->print.format != NULL)
@@ -335,12 +326,8 @@ struct sub_plan sub_plan_init(void)
 
 int sub_read(int count, char **words, struct sub_plan *plan, const char **url)
 {
-    struct args args;
-    bool helped = false;
-    args_begin(&args, COMMAND, known, count, words);
-    int code = parse(&args, plan, &helped);
-    *url = code == TOOL_GOOD && !helped ? args.words[0] : NULL;
-    return code;
+    static const struct args_command command = {COMMAND, help, known, read_option, read_words};
+    return args_read(&command, count, words, plan, url);
 }
 
 int sub_main(int count, char **words)
