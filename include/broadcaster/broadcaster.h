@@ -281,9 +281,9 @@ BCAST_API int bcast_subscribe_many(struct bcast *b, const char *const *channels,
                                    const struct bcast_sub_options *options, struct bcast_sub **out);
 
 /* Adds a channel, from its next message on, or removes one (what is still unread of it is discarded), also while other
- * threads read. After
- * add has returned, the channel's next message will be received; after remove has returned, calls to bcast_next that
- * start later return nothing of it. `size` 0: up to the NUL. Status: as subscribe, and EXISTS, NOT_FOUND. */
+ * threads read. After add has returned, the channel's next message will be received; after remove has returned, calls
+ * to bcast_next that start later return nothing of it. `size` 0: up to the NUL. Status: as subscribe, and EXISTS,
+ * NOT_FOUND. */
 BCAST_API int bcast_add_channel(struct bcast_sub *sub, const char *channel, size_t size);
 BCAST_API int bcast_remove_channel(struct bcast_sub *sub, const char *channel, size_t size);
 
@@ -328,8 +328,8 @@ BCAST_API int bcast_cancel(struct bcast_sub *sub);
 BCAST_API int bcast_position(struct bcast_sub *sub, char *buffer, size_t size, size_t *length);
 
 /* Frees the subscription, and its fd with its last event: those that are still borrowed stay good until released.
- * No other call on
- * it may be under way or follow: cancel, and let the threads that read it return, first. NULL is allowed. */
+ * No other call on it may be under way or follow: cancel, and let the threads that read it return, first. NULL is
+ * allowed. */
 BCAST_API void bcast_unsubscribe(struct bcast_sub *sub);
 
 /* ----------------------------------------------------------------------------------------------------- history -- */
