@@ -94,10 +94,22 @@ static enum ring_result publish_now(struct io *io, struct topic *topic, const st
     return result;
 }
 
+/* Before it is there: a reader that is overtaken by it must not take it for a message. Nobody else publishes here. */
+static void count_gap(struct io *io, struct topic *topic)
+{
+    pthread_mutex_lock(&io->mutex);
+    topic->gaps++;
+    topic->gap_end = ring_tail(&topic->channel->ring).messages + 1;
+    pthread_mutex_unlock(&io->mutex);
+}
+
 static enum ring_result tell_missing(struct io *io, struct topic *topic)
 {
     struct record record = {RECORD_GAP, &topic->missed, sizeof topic->missed, 0, NULL};
-    enum ring_result result = topic->missing ? publish_now(io, topic, &record) : RING_OK;
+    if (!topic->missing)
+        return RING_OK;
+    count_gap(io, topic);
+    enum ring_result result = publish_now(io, topic, &record);
     if (result == RING_OK)
         topic->missing = false;
     return result;

@@ -32,6 +32,9 @@ void io_unwant(struct io *io, struct channel *channel);
  * again. BCAST_OK: it may. */
 int io_refusal(struct io *io, struct channel *channel);
 
+/* How many gaps were told in this channel at most, if the last of them came at `sequence` or later; else 0. */
+uint64_t io_gaps(struct io *io, struct channel *channel, uint64_t sequence);
+
 void io_stats(struct io *io, struct bcast_stats *stats);
 
 #endif

@@ -249,6 +249,17 @@ void io_unask(struct io *io, struct channel *channel)
     pthread_mutex_unlock(&io->mutex);
 }
 
+uint64_t io_gaps(struct io *io, struct channel *channel, uint64_t sequence)
+{
+    uint64_t gaps = 0;
+    pthread_mutex_lock(&io->mutex);
+    const struct topic *topic = channel->topic;
+    if (topic != NULL && (int64_t)(topic->gap_end - sequence) > 0)
+        gaps = topic->gaps;
+    pthread_mutex_unlock(&io->mutex);
+    return gaps;
+}
+
 int io_refusal(struct io *io, struct channel *channel)
 {
     int status = BCAST_OK;

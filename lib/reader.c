@@ -195,9 +195,13 @@ static int disconnect(struct bcast_sub *sub, struct source *source, uint64_t los
                      (unsigned long long)lost);
 }
 
+/* What was dropped may have been gaps that the broker's side had told: they are no messages, and what they covered nobody
+ * may know. */
 static int take_gap(struct bcast_sub *sub, struct source *source, const struct cursor_gap *gap, struct batch *batch)
 {
-    struct gap_record record = {gap->lost, BCAST_GAP_OVERFLOW, BCAST_EXACT};
+    uint64_t gaps = sub_gaps(sub, source, gap->sequence - gap->lost);
+    struct gap_record record = {gap->lost > gaps ? gap->lost - gaps : 0, BCAST_GAP_OVERFLOW,
+                                gaps == 0 ? BCAST_EXACT : BCAST_AT_LEAST};
     gap_event(sub, source, &batch->events[0], &record, gap->sequence);
     batch->count = 1;
     return FOUND;

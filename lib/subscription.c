@@ -364,6 +364,11 @@ bool sub_has(const struct bcast_sub *sub, const struct channel *channel)
     return false;
 }
 
+uint64_t sub_gaps(struct bcast_sub *sub, struct source *source, uint64_t sequence)
+{
+    return sub->b->io != NULL && source->channel != NULL ? io_gaps(sub->b->io, source->channel, sequence) : 0;
+}
+
 int sub_failure(struct bcast_sub *sub)
 {
     int status = BCAST_OK;

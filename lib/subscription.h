@@ -72,6 +72,8 @@ void sub_attend(struct bcast_sub *sub, uint32_t reasons);
 
 /* Why nothing more will come of one of its channels, with its text; BCAST_OK: it may. A reader that has found nothing. */
 int sub_failure(struct bcast_sub *sub);
+/* How many gaps the broker's side may have told in the source's channel from `sequence` on. A reader of the source. */
+uint64_t sub_gaps(struct bcast_sub *sub, struct source *source, uint64_t sequence);
 bool sub_has(const struct bcast_sub *sub, const struct channel *channel); /* with the broadcast's mutex */
 
 /* Frees removed sources that nothing refers to any more. By a reader that has the turn and is alone inside. */

@@ -25,8 +25,9 @@ struct topic {
     bool paused;             /* the I/O thread's alone, like the next two */
     bool missing;            /* messages did not get into the ring, and nobody was told yet: */
     struct gap_record missed;
-    bool changed; /* on the list of those the I/O thread shall look at */
-    int status;   /* why the broker refused; BCAST_OK: it did not */
+    uint64_t gaps, gap_end; /* so many were told in the ring, the last of them just before this sequence */
+    bool changed;           /* on the list of those the I/O thread shall look at */
+    int status;             /* why the broker refused; BCAST_OK: it did not */
     char reason[200];
     struct topic *next_changed, *previous, *next;
 };

@@ -387,6 +387,41 @@ static void refused_when_asked_again(void **state)
     bcast_close(b);
 }
 
+/* An overflow that drops a gap of the broker's as well counts messages only, and does not claim to know all of them. */
+static void overflow_over_a_gap(void **state)
+{
+    struct puppet p = {0};
+    struct bcast *b = open_puppet(&p, 0);
+    struct bcast_sub *sub = test_subscribe(b, "x", BCAST_DROP_OLDEST, 64);
+    struct bcast_event event = BCAST_EVENT_INIT;
+    uint64_t got[2] = {0}, lost[2] = {0};
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 500; i++)
+            test_publish(b, "x", "filler");
+        must(bcast_flush(b, 20000));
+        if (round == 0) {
+            p.lose = true;
+            p.sink->wake(p.sink);
+            until(p.subscribes == 2);
+        }
+        for (int i = 0; i < 500; i++)
+            test_publish(b, "x", "filler");
+        must(bcast_flush(b, 20000));
+        while (bcast_next(sub, &event, 0) == BCAST_OK) {
+            got[round] += event.kind == BCAST_MESSAGE;
+            lost[round] += event.lost;
+            if (event.kind == BCAST_GAP)
+                assert_int_equal(event.count, round == 0 ? BCAST_AT_LEAST : BCAST_EXACT);
+        }
+        assert_int_equal(got[round] + lost[round], 1000);
+        assert_in_range(lost[round], 1, 1000);
+    }
+    bcast_release(&event);
+    bcast_unsubscribe(sub);
+    bcast_close(b);
+}
+
 static void resuming_backend_has_no_gap(void **state)
 {
     struct puppet p = {.can = BCAST_CAN_RESUME};
@@ -682,6 +717,7 @@ int main(void)
         cmocka_unit_test(terminal_failure_ends_subscriptions),
         cmocka_unit_test(refused_when_asked_again),
         cmocka_unit_test(queue_expires),
+        cmocka_unit_test(overflow_over_a_gap),
         cmocka_unit_test(reconnect_is_a_gap),
         cmocka_unit_test(resuming_backend_has_no_gap),
         cmocka_unit_test(results),
