@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cputime.h"
 #include "fanout.h"
 #include "payload.h"
 
@@ -21,14 +22,18 @@ struct plan {
     unsigned subscribers, publishers, workers, idle, batch;
     size_t size;
     uint64_t messages, rate;
-    enum bcast_policy policy;
+    uint64_t channels; /* to be subscribed at once, in a measurement of its own */
+    int policy;        /* enum bcast_policy; negative: block, or else drop_oldest with room for all */
     enum payload_depth depth;
     bool json;
 };
 
 struct run {
     struct plan plan;
-    struct bcast *b;
+    struct bcast *b, *in; /* to publish, to receive; the same where there is no broker */
+    long out_thread, in_thread;
+    uint64_t out_ns, in_ns; /* CPU of the library's threads */
+    bool drops;             /* the policy is drop_oldest by default, so that nothing should be lost */
     struct bcast_channel *channel;
     struct bcast_sub **subs, **idle;
     pthread_barrier_t start;
@@ -199,7 +204,7 @@ static void *receive(void *argument)
                           .sub = run->subs[which],
                           .events = calloc(BATCH_MAX, sizeof *r->events),
                           .tally = {.size = plan->size,
-                                    .may_gap = plan->policy != BCAST_BLOCK || plan->workers > 1,
+                                    .may_gap = run->drops || plan->policy > BCAST_BLOCK || plan->workers > 1,
                                     .depth = plan->depth},
                           .total = plan->messages / plan->publishers * plan->publishers};
     pthread_barrier_wait(&run->start);
@@ -237,14 +242,18 @@ static void *show_progress(void *argument)
 
 /* ------------------------------------------------------------------------------------------------------ one run -- */
 
-static struct bcast_sub **subscribe(struct run *run, unsigned count, enum bcast_policy policy)
+static struct bcast_sub **subscribe(struct run *run, unsigned count, int policy)
 {
     struct bcast_sub **subs = calloc(count + 1, sizeof(struct bcast_sub *));
     struct bcast_sub_options options = bcast_sub_options_init();
-    options.policy = policy;
+    options.policy = policy >= 0 ? (enum bcast_policy)policy : run->drops ? BCAST_DROP_OLDEST : BCAST_BLOCK;
+    if (policy < 0 && run->drops) { /* as if nobody were ever too slow */
+        options.limit_messages = run->plan.messages + 1;
+        options.limit_bytes = (size_t)run->plan.messages * (run->plan.size + 64);
+    }
     options.shared = run->plan.workers > 1;
     for (unsigned i = 0; i < count; i++)
-        if (bcast_subscribe(run->b, "fanout", &options, &subs[i]) != BCAST_OK)
+        if (bcast_subscribe(run->in, "fanout", &options, &subs[i]) != BCAST_OK)
             die("subscribe");
     return subs;
 }
@@ -256,11 +265,26 @@ static void unsubscribe(struct bcast_sub **subs, unsigned count)
     free(subs);
 }
 
+/* Over a broker one connection publishes and another receives, as if they were two programs. */
+static void open_both(struct run *run)
+{
+    struct bcast_capabilities can = bcast_capabilities_init();
+    if (bcast_open(run->plan.url, NULL, &run->b) != BCAST_OK || bcast_capabilities(run->b, &can) != BCAST_OK)
+        die("open");
+    run->in = run->b;
+    run->drops = run->plan.policy == BCAST_DROP_OLDEST || !(can.can & BCAST_CAN_BLOCK);
+    if (!(can.can & BCAST_CAN_PROCESSES))
+        return;
+    run->out_thread = cputime_thread("bcast-io");
+    if (bcast_open(run->plan.url, NULL, &run->in) != BCAST_OK)
+        die("open");
+    run->in_thread = cputime_thread("bcast-io");
+}
+
 static void set_up(struct run *run)
 {
     const struct plan *plan = &run->plan;
-    if (bcast_open(plan->url, NULL, &run->b) != BCAST_OK)
-        die("open");
+    open_both(run);
     if (bcast_channel(run->b, "fanout", 0, &run->channel) != BCAST_OK)
         die("channel");
     run->subs = subscribe(run, plan->subscribers, plan->policy);
@@ -277,6 +301,8 @@ static void tear_down(struct run *run)
     unsubscribe(run->subs, run->plan.subscribers);
     unsubscribe(run->idle, run->plan.idle);
     bcast_channel_free(run->channel);
+    if (run->in != run->b)
+        bcast_close(run->in);
     bcast_close(run->b);
     free((void *)run->seen);
     free(run->latencies);
@@ -303,17 +329,20 @@ static void report(struct run *run, double published_s, double all_s)
     uint64_t lost = messages * plan->subscribers - run->received;
     double p50 = percentile_us(run, 0.5), p99 = percentile_us(run, 0.99);
     double cpu = (double)run->cpu_ns / (double)messages;
+    double out = (double)(run->cpu_ns + run->out_ns) / (double)messages, in = (double)run->in_ns / (double)messages;
     if (plan->json)
         printf(
             "{\"url\": \"%s\", \"subscribers\": %u, \"publishers\": %u, \"size\": %zu, \"messages\": %llu, "
             "\"seconds\": %.4f, \"publish_per_s\": %.0f, \"deliveries_per_s\": %.0f, \"lost\": %llu, \"gaps\": %llu, "
-            "\"p50_us\": %.2f, \"p99_us\": %.2f, \"publisher_cpu_ns\": %.1f}\n",
+            "\"p50_us\": %.2f, \"p99_us\": %.2f, \"publisher_cpu_ns\": %.1f, \"cpu_ns_per_publish\": %.1f, "
+            "\"io_cpu_ns_per_message\": %.1f}\n",
             plan->url, plan->subscribers, plan->publishers, plan->size, (unsigned long long)messages, all_s, per_s,
-            deliveries, (unsigned long long)lost, (unsigned long long)run->gaps, p50, p99, cpu);
+            deliveries, (unsigned long long)lost, (unsigned long long)run->gaps, p50, p99, cpu, out, in);
     else
-        printf("%11u %11llu %12llu %14.2f %16.2f %9llu %11.1f %11.1f\n", plan->subscribers,
-               (unsigned long long)messages, (unsigned long long)run->received, per_s / 1e6, deliveries / 1e6,
-               (unsigned long long)lost, p50, p99);
+        printf("%11u %11llu %12llu %14.2f %16.2f %9llu %11.1f %11.1f", plan->subscribers, (unsigned long long)messages,
+               (unsigned long long)run->received, per_s / 1e6, deliveries / 1e6, (unsigned long long)lost, p50, p99);
+    if (!plan->json)
+        printf(run->in_thread != 0 ? " %11.2f %11.2f\n" : "\n", out / 1e3, in / 1e3);
     fflush(stdout);
 }
 
@@ -334,7 +363,7 @@ static int measure(const struct plan *plan)
     if (show)
         pthread_create(&progress, NULL, show_progress, run);
     pthread_barrier_wait(&run->start);
-    uint64_t begin = now_ns(CLOCK_MONOTONIC);
+    uint64_t begin = now_ns(CLOCK_MONOTONIC), out = cputime_ns(run->out_thread), in = cputime_ns(run->in_thread);
     for (unsigned i = readers; i < readers + plan->publishers; i++)
         pthread_join(workers[i].thread, NULL);
     if (bcast_flush(run->b, 60000) != BCAST_OK)
@@ -343,6 +372,8 @@ static int measure(const struct plan *plan)
     for (unsigned i = 0; i < readers; i++)
         pthread_join(workers[i].thread, NULL);
     uint64_t end = now_ns(CLOCK_MONOTONIC);
+    run->out_ns = cputime_ns(run->out_thread) - out;
+    run->in_ns = cputime_ns(run->in_thread) - in;
     atomic_store(&measuring, 0);
     if (show)
         pthread_join(progress, NULL);
@@ -356,16 +387,61 @@ static int measure(const struct plan *plan)
     return wrong != 0;
 }
 
+/* ------------------------------------------------------------------------------------------------- many channels -- */
+
+static void name_channels(char (*names)[32], const char **list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        snprintf(names[i], sizeof names[i], "fanout %zu", i);
+        list[i] = names[i];
+    }
+}
+
+/* One subscription to all of them, then one subscription each. */
+static int measure_channels(const struct plan *plan)
+{
+    size_t count = plan->channels;
+    char(*names)[32] = calloc(count, sizeof *names);
+    const char **list = calloc(count, sizeof *list);
+    struct bcast_sub **subs = calloc(count, sizeof(struct bcast_sub *)), *all;
+    struct bcast *b;
+    name_channels(names, list, count);
+    if (bcast_open(plan->url, NULL, &b) != BCAST_OK)
+        die("open");
+    uint64_t begin = now_ns(CLOCK_MONOTONIC);
+    if (bcast_subscribe_many(b, list, NULL, count, NULL, &all) != BCAST_OK)
+        die("subscribe");
+    uint64_t together = now_ns(CLOCK_MONOTONIC) - begin;
+    bcast_unsubscribe(all);
+    begin = now_ns(CLOCK_MONOTONIC);
+    for (size_t i = 0; i < count; i++)
+        if (bcast_subscribe(b, list[i], NULL, &subs[i]) != BCAST_OK)
+            die("subscribe");
+    uint64_t singly = now_ns(CLOCK_MONOTONIC) - begin;
+    unsubscribe(subs, (unsigned)count);
+    bcast_close(b);
+    printf(plan->json ? "{\"channels\": %zu, \"together_s\": %.3f, \"singly_s\": %.3f}\n"
+                      : "%zu channels subscribed: in one call %.3f s, in a call each %.3f s\n",
+           count, (double)together / 1e9, (double)singly / 1e9);
+    free((void *)list);
+    free(names);
+    return 0;
+}
+
 /* ----------------------------------------------------------------------------------------------------- arguments -- */
 
 static const char help[] =
     "usage: %s [URL] [--url URL] [--subscribers N[,N...]] [--publishers N] [--size BYTES] [--messages N]\n"
     "       [--policy block|drop_oldest|disconnect] [--batch N] [--workers N] [--idle-subscribers N] [--rate N]\n"
-    "       [--check bytes|sum] [--json]\n"
+    "       [--check bytes|sum] [--channels N] [--json]\n"
     "Publishes to one channel and checks what every subscription receives, over memory:// unless there is a URL.\n"
     "--batch 1 uses bcast_next, more bcast_next_batch; --workers N lets N threads share each subscription; --rate is\n"
     "in messages per second and publisher (0: as fast as possible). --check sum only adds up the messages' numbers:\n"
-    "for comparisons with programs that do no more. Latencies are from before publish to after next.\n"
+    "for comparisons with programs that do no more. Latencies are from before publish to after next. Through a broker "
+    "one\n"
+    "connection publishes and another receives; 'out' and 'in' are microseconds of CPU per message: of publisher and "
+    "I/O\n"
+    "thread to publish it, of the I/O thread to receive it. --channels N measures how long subscribing to N takes.\n"
     "\n"
     "  %s                                        1, 4, 16 and 64 subscribers in this process\n"
     "  %s --subscribers 8 --size 1024 --json     one line for programs\n";
@@ -413,20 +489,11 @@ static enum payload_depth depth(const char *text)
 }
 
 static const struct option options[] = {
-    {"url", 1, NULL, 'u'},
-    {"subscribers", 1, NULL, 's'},
-    {"publishers", 1, NULL, 'p'},
-    {"size", 1, NULL, 'z'},
-    {"messages", 1, NULL, 'm'},
-    {"policy", 1, NULL, 'o'},
-    {"batch", 1, NULL, 'b'},
-    {"workers", 1, NULL, 'w'},
-    {"idle-subscribers", 1, NULL, 'i'},
-    {"rate", 1, NULL, 'r'},
-    {"check", 1, NULL, 'c'},
-    {"json", 0, NULL, 'j'},
-    {"help", 0, NULL, 'h'},
-    {NULL, 0, NULL, 0},
+    {"url", 1, NULL, 'u'},   {"subscribers", 1, NULL, 's'}, {"publishers", 1, NULL, 'p'},
+    {"size", 1, NULL, 'z'},  {"messages", 1, NULL, 'm'},    {"policy", 1, NULL, 'o'},
+    {"batch", 1, NULL, 'b'}, {"workers", 1, NULL, 'w'},     {"idle-subscribers", 1, NULL, 'i'},
+    {"rate", 1, NULL, 'r'},  {"check", 1, NULL, 'c'},       {"channels", 1, NULL, 'n'},
+    {"json", 0, NULL, 'j'},  {"help", 0, NULL, 'h'},        {NULL, 0, NULL, 0},
 };
 
 static void parse(int count, char **words, struct plan *plan, char **subscribers)
@@ -444,6 +511,7 @@ static void parse(int count, char **words, struct plan *plan, char **subscribers
         case 'i': plan->idle = (unsigned)number(optarg, "idle-subscribers", 0, 100000); break;
         case 'r': plan->rate = number(optarg, "rate", 0, 1000000000); break;
         case 'c': plan->depth = depth(optarg); break;
+        case 'n': plan->channels = number(optarg, "channels", 1, 10000000); break;
         case 'j': plan->json = true; break;
         case 'h': show_help(); break;
         default: refuse_option();
@@ -459,19 +527,20 @@ static void parse(int count, char **words, struct plan *plan, char **subscribers
 int fanout_main(int count, char **words)
 {
     program = words[0];
-    struct plan plan = {
-        .url = "memory://", .publishers = 1, .workers = 1, .batch = 64, .size = 64, .policy = BCAST_BLOCK};
+    struct plan plan = {.url = "memory://", .publishers = 1, .workers = 1, .batch = 64, .size = 64, .policy = -1};
     char usual[] = "1,4,16,64", *subscribers = usual;
     parse(count, words, &plan, &subscribers);
-    bool usual_count = plan.messages == 0;
+    bool usual_count = plan.messages == 0, broker = strncmp(plan.url, "memory", 6) != 0;
+    if (plan.channels != 0)
+        return measure_channels(&plan);
     if (!plan.json)
-        printf("%11s %11s %12s %14s %16s %9s %11s %11s\n", "subscribers", "published", "delivered", "M published/s",
-               "M deliveries/s", "lost", "p50 µs", "p99 µs");
+        printf("%11s %11s %12s %14s %16s %9s %11s %11s%s\n", "subscribers", "published", "delivered", "M published/s",
+               "M deliveries/s", "lost", "p50 µs", "p99 µs", broker ? "         out          in" : "");
     int failed = 0;
     for (char *text = strtok(subscribers, ","); text != NULL; text = strtok(NULL, ",")) {
         plan.subscribers = (unsigned)number(text, "subscribers", 0, 10000);
         if (usual_count)
-            plan.messages = 40000000 / (plan.subscribers < 4 ? 1 : plan.subscribers / 4);
+            plan.messages = broker ? 1000000 : 40000000 / (plan.subscribers < 4 ? 1 : plan.subscribers / 4);
         failed |= measure(&plan);
     }
     return failed;

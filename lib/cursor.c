@@ -15,9 +15,8 @@
 static struct hold *hold_get(struct holds *holds, struct segment *segment)
 {
     struct hold *hold = &holds->first;
-    if (hold->segment != NULL)
-        for (hold = holds->more; hold != NULL && hold->segment != NULL; hold = hold->next)
-            ;
+    if (hold->segment != NULL && (hold = holds->free) != NULL)
+        holds->free = hold->next_free;
     if (hold == NULL) {
         hold = memory_get(sizeof *hold);
         if (hold == NULL)
@@ -26,6 +25,7 @@ static struct hold *hold_get(struct holds *holds, struct segment *segment)
         holds->more = hold;
     }
     hold->segment = segment;
+    hold->of = holds;
     hold->events = 0;
     hold->state = HOLD_CURRENT;
     return hold;
@@ -33,14 +33,19 @@ static struct hold *hold_get(struct holds *holds, struct segment *segment)
 
 static void hold_put(struct hold *hold)
 {
+    struct holds *of = hold->of;
     segment_unpin(hold->segment);
     hold->segment = NULL;
+    if (hold == &of->first)
+        return;
+    hold->next_free = of->free;
+    of->free = hold;
 }
 
 static struct holds *orphan_released(struct hold *hold)
 {
     struct holds *of = hold->of;
-    hold_put(hold);
+    segment_unpin(hold->segment);
     if (hold != &of->first)
         memory_put(hold);
     return --of->orphans == 0 ? of : NULL;
@@ -69,7 +74,6 @@ static bool make_orphan(struct holds *holds, struct hold *hold)
     if (hold->segment == NULL)
         return false;
     hold->state = HOLD_ORPHAN;
-    hold->of = holds;
     holds->orphans++;
     return true;
 }

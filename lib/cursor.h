@@ -19,16 +19,17 @@ enum hold_state {
 
 struct hold {
     struct segment *segment; /* pinned; NULL: free */
+    struct hold *next;       /* of its subscription's, in use or not; an orphan's does not matter */
     union {
-        struct hold *next; /* of its subscription's, in use or not */
-        struct holds *of;  /* of an orphan */
+        struct holds *of;       /* in use */
+        struct hold *next_free; /* free */
     };
     uint32_t events; /* handed out and not released */
     uint8_t state;   /* enum hold_state */
 };
 
 struct holds { /* of one subscription; few: one for each cursor, and for each old segment with events still out */
-    struct hold *more;
+    struct hold *more, *free; /* all but the first; those among them that are free */
     struct hold first;
     uint32_t orphans; /* when it has ended */
 };

@@ -7,6 +7,7 @@
 #include "history.h"
 #include "io_thread.h"
 #include "position.h"
+#include "sources.h"
 
 void sub_attend(struct bcast_sub *sub, uint32_t reasons)
 {
@@ -38,13 +39,11 @@ static void source_leave(struct source *source)
     source->channel = NULL;
 }
 
-/* Puts a source into a channel's ring: what is published there from now on waits for it. The broker has been asked. */
+/* Puts a source into a channel's ring: what is published there from now on waits for it; and, with the broker asked,
+ * on the list. With the broadcast's mutex, and a reference to the channel. */
 static int source_attach(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings,
-                         const char *name, size_t size)
+                         struct channel *channel)
 {
-    struct channel *channel = registry_get(sub->b->registry, name, size);
-    if (channel == NULL)
-        return error_nomem();
     struct cursor *cursor = &source->cursor;
     cursor->limits = settings->limits;
     cursor->policy = (uint8_t)settings->policy;
@@ -55,16 +54,19 @@ static int source_attach(struct bcast_sub *sub, struct source *source, const str
     int status = history_start(sub->b, channel, settings, &start);
     if (status == BCAST_OK && !cursor_open(cursor, &channel->ring, start.wanted ? &start.at : NULL))
         status = error_nomem();
-    if (status != BCAST_OK) {
-        channel_unref(channel);
+    if (status != BCAST_OK)
         return status;
-    }
     note_missed(source, &start);
-    source->channel = channel;
-    if (sub->b->io != NULL && (status = io_ask(sub->b->io, channel)) != BCAST_OK) {
+    if (sub->b->io != NULL)
+        status = io_ask(sub->b->io, channel);
+    if (status == BCAST_OK && !sources_add(sub, source)) {
+        status = error_nomem();
+        if (sub->b->io != NULL)
+            io_unask(sub->b->io, channel);
+    }
+    if (status != BCAST_OK) {
         cursor_detach(cursor);
         cursor_close(cursor);
-        source_leave(source);
     }
     return status;
 }
@@ -82,16 +84,6 @@ static void source_detach(struct source *source)
         io_unwant(sub->b->io, source->channel);
 }
 
-/* With the broadcast's mutex. */
-static struct source *source_find(struct bcast_sub *sub, const char *name, size_t size)
-{
-    for (struct source *s = &sub->first; s != NULL; s = s->next)
-        if (s->channel != NULL && !atomic_load(&s->removed) && s->channel->size == size &&
-            memcmp(s->channel->name, name, size) == 0)
-            return s;
-    return NULL;
-}
-
 /* ------------------------------------------------------------------------------------------------ subscriptions -- */
 
 /* The last reference is gone: its owner's, and those of waiters that were still on a ring's list. */
@@ -106,6 +98,7 @@ static void destroy(struct bell *bell)
         sub->first.next = source->next;
         memory_put(source);
     }
+    sources_free(sub);
     slab_put(&b->registry->slab, sub, sizeof *sub);
     bcast_unref(b);
 }
@@ -184,18 +177,18 @@ static int source_begin(struct bcast_sub *sub, struct source *source, const stru
     int status = bcast_check_channel(sub->b, name, &size);
     if (status != BCAST_OK)
         return status;
+    struct channel *found = registry_get(sub->b->registry, name, size);
+    if (found == NULL)
+        return error_nomem();
     pthread_mutex_lock(&sub->b->mutex);
-    if (source_find(sub, name, size) != NULL)
+    source->channel = found;
+    source->opening = true;
+    if (sources_find(sub, found) != NULL && sources_find(sub, found) != source)
         status = error_set(BCAST_ERR_EXISTS, "the subscription has the channel '%.*s' already", (int)size, name);
     else
-        status = source_attach(sub, source, settings, name, size);
-    if (status == BCAST_OK) {
-        source->opening = true;
-        if (source != &sub->first) {
-            source->next = sub->first.next;
-            sub->first.next = source;
-        }
-    }
+        status = source_attach(sub, source, settings, found);
+    if (status != BCAST_OK)
+        source_leave(source);
     pthread_mutex_unlock(&sub->b->mutex);
     return status;
 }
@@ -343,7 +336,8 @@ int bcast_remove_channel(struct bcast_sub *sub, const char *channel, size_t size
     if (status != BCAST_OK)
         return status;
     pthread_mutex_lock(&sub->b->mutex);
-    struct source *source = source_find(sub, channel, size);
+    struct channel *found = registry_get_existing(sub->b->registry, channel, size);
+    struct source *source = found != NULL ? sources_find(sub, found) : NULL;
     if (source != NULL && source->opening)
         source = NULL;
     if (source != NULL)
@@ -351,17 +345,17 @@ int bcast_remove_channel(struct bcast_sub *sub, const char *channel, size_t size
     else
         status = error_set(BCAST_ERR_NOT_FOUND, "the subscription has no channel '%.*s'", (int)size, channel);
     pthread_mutex_unlock(&sub->b->mutex);
+    if (found != NULL)
+        channel_unref(found);
     if (source != NULL)
         sub_attend(sub, ATTENTION_CHANGED);
     return status;
 }
 
-bool sub_has(const struct bcast_sub *sub, const struct channel *channel)
+bool sub_has(struct bcast_sub *sub, const struct channel *channel)
 {
-    for (const struct source *s = &sub->first; s != NULL; s = s->next)
-        if (s->channel == channel && !atomic_load(&s->removed) && !s->opening)
-            return true;
-    return false;
+    const struct source *source = sources_find(sub, channel);
+    return source != NULL && !source->opening;
 }
 
 uint64_t sub_gaps(struct bcast_sub *sub, struct source *source, uint64_t sequence)
@@ -402,6 +396,7 @@ void sub_forget_removed(struct bcast_sub *sub)
             continue;
         }
         *at = source->next;
+        sources_drop(sub, source);
         source->next = forgotten;
         forgotten = source;
     }

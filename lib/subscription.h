@@ -53,6 +53,7 @@ struct bcast_sub {
     int timeout_ms; /* for the broker's confirmation */
     struct bcast *b;
     struct bcast_sub *previous, *next; /* of the broadcast's; under its mutex */
+    struct sources *table;             /* where it has many channels: by name; the same */
     struct source first;               /* and the list of all; under the broadcast's mutex */
 };
 
@@ -74,7 +75,7 @@ void sub_attend(struct bcast_sub *sub, uint32_t reasons);
 int sub_failure(struct bcast_sub *sub);
 /* How many gaps the broker's side may have told in the source's channel from `sequence` on. A reader of the source. */
 uint64_t sub_gaps(struct bcast_sub *sub, struct source *source, uint64_t sequence);
-bool sub_has(const struct bcast_sub *sub, const struct channel *channel); /* with the broadcast's mutex */
+bool sub_has(struct bcast_sub *sub, const struct channel *channel); /* with the broadcast's mutex */
 
 /* Frees removed sources that nothing refers to any more. By a reader that has the turn and is alone inside. */
 void sub_forget_removed(struct bcast_sub *sub);
