@@ -24,9 +24,10 @@ struct value {
     uint32_t knowledge; /* index; 0: none */
 };
 
-/* What a thread has read since it last had to yield: place and number of the value. */
+/* What a thread has read since it last had to yield, or written by an exchange. */
 struct looks {
-    uint16_t place[64], number[64];
+    uint16_t place[64];
+    uint64_t value[64];
     unsigned count;
     bool too_many;
 };
@@ -200,16 +201,21 @@ void memory_model_looks(void)
     looks[model_self()].too_many = false;
 }
 
+static const struct value *newest_of(unsigned place)
+{
+    return &values[places[place].by_number[(places[place].count - 1) % 64]];
+}
+
 bool memory_model_changed(unsigned thread)
 {
     const struct looks *l = &looks[thread];
     bool changed = l->too_many;
     for (unsigned i = 0; i < l->count && !changed; i++)
-        changed = places[l->place[i]].count - 1 != l->number[i];
+        changed = newest_of(l->place[i])->value != l->value[i];
     return changed;
 }
 
-static void looked_at(unsigned place, unsigned number)
+static void looked_at(unsigned place, uint64_t value)
 {
     struct looks *l = &looks[model_self()];
     unsigned i = 0;
@@ -220,7 +226,7 @@ static void looked_at(unsigned place, unsigned number)
         return;
     }
     l->place[i] = (uint16_t)place;
-    l->number[i] = (uint16_t)number;
+    l->value[i] = value;
     if (i == l->count)
         l->count++;
 }
@@ -440,7 +446,7 @@ static void see(struct place *place, unsigned number, int order)
         me->oldest[index_of(place)] = (uint16_t)number;
     if (acquires(order) && knowledge != 0)
         join(me, &knowledges[knowledge]);
-    looked_at(index_of(place), number);
+    looked_at(index_of(place), values[place->by_number[number % 64]].value);
     remember((const void *)place->address, values[place->by_number[number % 64]].event);
     has_read(values[place->by_number[number % 64]].value);
 }
@@ -507,7 +513,7 @@ static uint64_t change(void *address, size_t size, enum operation operation, uin
     unsigned inherited = newest->knowledge; /* a release sequence goes on */
     see(place, number, order);
     put(place, address, size, computed(operation, before, operand), order, inherited);
-    looked_at(index_of(place), place->count - 1u);
+    looked_at(index_of(place), newest_of(index_of(place))->value);
     return before;
 }
 
@@ -525,7 +531,7 @@ static bool compare_exchange(void *address, void *expected, size_t size, uint64_
     }
     see(place, number, good);
     put(place, address, size, desired, good, inherited);
-    looked_at(index_of(place), place->count - 1u);
+    looked_at(index_of(place), newest_of(index_of(place))->value);
     return true;
 }
 

@@ -195,7 +195,7 @@ int os_guard_open(struct os_guard *guard)
 }
 void os_guard_lower(struct os_guard *guard)
 {
-    atomic_store_explicit(guard->raised, 0, memory_order_relaxed);
+    memory_model_exchange((void *)guard->raised, 0);
 }
 void os_guard_close(struct os_guard *guard)
 {
