@@ -144,7 +144,7 @@ bool ring_trim(struct ring *ring)
     if (!keeper_try(ring))
         return false;
     bool trim = ring->history.messages == 0 &&
-                atomic_load_explicit(&keeper_current(ring)->capacity, memory_order_relaxed) > 4096 &&
+                atomic_load_explicit(&keeper_current(ring)->capacity, memory_order_relaxed) > SEGMENT_SMALL &&
                 keeper_roll(ring, 0);
     keeper_reclaim(ring);
     keeper_leave(ring);

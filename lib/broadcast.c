@@ -38,6 +38,7 @@ static void bcast_free(struct bcast *b)
         memory_put(b->notifier); /* its thread is the parent's */
     else
         notifier_stop(b->notifier);
+    io_end(b->io);
     if (b->self != NULL && b->backend->close != NULL)
         b->backend->close(b->self);
     if (b->registry != NULL)
@@ -196,7 +197,6 @@ static int finish_open(struct bcast *b, void *context, struct bcast **out)
         return BCAST_OK;
     }
     io_stop(b->io);
-    b->io = NULL;
     bcast_unref(b);
     return status;
 }
@@ -285,8 +285,7 @@ void bcast_close(struct bcast *b)
     if (!os_guard_forked(&b->guard))
         bcast_shutdown(b);
     if (!bcast_stuck(b)) {
-        io_stop(b->io);
-        b->io = NULL;
+        io_stop(b->io); /* what is left of it stays for subscriptions and channels that outlive us */
         bcast_unref(b);
     }
     thread_unshield(shield);

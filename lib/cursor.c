@@ -107,6 +107,14 @@ static struct segment *pin_head(struct ring *ring)
     }
 }
 
+/* Should a cursor with these limits leave out everything before `after`? The tail may be an older one: with a large
+ * message a segment is linked, and can be found, before the word goes on. */
+static bool beyond_limits(struct ring_limits tail, struct segment *after, struct ring_limits limits)
+{
+    uint64_t base = atomic_load_explicit(&after->base, memory_order_relaxed);
+    return (int64_t)(tail.messages - base) >= 0 && ring_over(tail, after, limits);
+}
+
 /* Pins the segment to go on with: the next one; if that is gone, the oldest there is; and none that the cursor's own
  * limits say it should have dropped while another cursor still keeps it. */
 static struct segment *pin_next(struct cursor *cursor)
@@ -120,7 +128,7 @@ static struct segment *pin_next(struct cursor *cursor)
     for (;;) {
         struct segment *after = atomic_load_explicit(&next->next, memory_order_acquire);
         uint64_t number = atomic_load_explicit(&next->number, memory_order_relaxed);
-        if (after == NULL || !ring_over(tail, after, cursor->limits))
+        if (after == NULL || !beyond_limits(tail, after, cursor->limits))
             return next;
         struct segment *pinned = segment_pin(after, number + 1) ? after : pin_head(cursor->ring);
         segment_unpin(next);
@@ -216,6 +224,9 @@ static bool furnished(struct cursor *cursor)
 
 enum cursor_result cursor_look(struct cursor *cursor, struct cursor_gap *gap)
 {
+    /* Not when the cursor was opened: that may have been in another thread, and holds are the reading one's. */
+    if (cursor->hold == NULL && (cursor->hold = hold_get(cursor->holds, cursor->segment)) == NULL)
+        return CURSOR_NOMEM;
     for (;;) {
         uint64_t header = cursor->offset != cursor->end ? cursor_header(cursor) : 0;
         if (header != 0 && cursor_started(cursor))
@@ -420,14 +431,7 @@ bool cursor_open(struct cursor *cursor, struct ring *ring, const struct ring_sta
     atomic_store_explicit(&cursor->claimed, cursor->start, memory_order_relaxed);
     atomic_store_explicit(&cursor->position, word_at(cursor->number, cursor->offset, cursor_sequence(cursor) - base),
                           memory_order_release);
-    if (cursor->holds == NULL)
-        return true;
-    cursor->hold = hold_get(cursor->holds, cursor->segment);
-    if (cursor->hold != NULL)
-        return true;
-    ring_detach(ring, cursor);
-    segment_unpin(cursor->segment);
-    return false;
+    return true;
 }
 
 void cursor_detach(struct cursor *cursor)

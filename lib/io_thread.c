@@ -471,6 +471,15 @@ void io_shut(struct io *io)
 
 void io_stop(struct io *io)
 {
+    if (io == NULL || !io->running || os_guard_forked(&io->b->guard))
+        return;
+    io_shut(io);
+    pthread_join(io->thread, NULL);
+    io->running = false;
+}
+
+void io_end(struct io *io)
+{
     if (io == NULL)
         return;
     if (os_guard_forked(&io->b->guard)) {
@@ -479,9 +488,6 @@ void io_stop(struct io *io)
             return;
         }
         io_out_forget(io);
-    } else if (io->running) {
-        io_shut(io);
-        pthread_join(io->thread, NULL);
     }
     io_topics_free(io);
     io_free(io);

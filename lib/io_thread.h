@@ -15,6 +15,7 @@ int io_start(struct io *io);
 void io_shut(struct io *io);
 /* Joins the thread (not in a forked child, which has none) and frees everything. NULL is allowed. */
 void io_stop(struct io *io);
+void io_end(struct io *io); /* and its memory: nobody has a handle any more */
 
 /* Queues one message; waits for room until deadline_ns. */
 int io_publish(struct io *io, struct channel *channel, const struct bcast_message *message, int64_t deadline_ns);

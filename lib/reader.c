@@ -182,12 +182,17 @@ static size_t take_claimed(struct bcast_sub *sub, struct source *source, const s
     return claim->count;
 }
 
-static int disconnect(struct bcast_sub *sub, struct source *source, uint64_t lost)
+static int disconnect(struct bcast_sub *sub, struct source *source, const struct cursor_gap *gap)
 {
+    uint64_t lost = gap->lost, stood = gap->sequence - lost;
     count_up(sub, &sub->discarded, lost);
-    source->missed_count = lost; /* nobody was told: whoever resumes where it stood still wants them */
-    /* release: pairs with write_position; no reader comes here any more */
-    atomic_store_explicit(&source->missed, BCAST_EXACT, memory_order_release);
+    /* Nobody was told: whoever resumes where it stood still wants them. More than one worker may come here. */
+    pthread_mutex_lock(&sub->b->mutex);
+    if (atomic_load_explicit(&source->missed, memory_order_relaxed) != MISSED_STOOD ||
+        (int64_t)(stood - source->missed_count) < 0)
+        source->missed_count = stood;
+    atomic_store_explicit(&source->missed, MISSED_STOOD, memory_order_relaxed);
+    pthread_mutex_unlock(&sub->b->mutex);
     sub_attend(sub, ATTENTION_DISCONNECTED);
     return error_set(BCAST_ERR_DISCONNECTED,
                      "the subscription fell %llu messages behind its limit and was ended: "
@@ -210,12 +215,18 @@ static int take_gap(struct bcast_sub *sub, struct source *source, const struct c
 /* What was to come first is not kept any more: one reader is told. */
 static bool take_missed(struct bcast_sub *sub, struct source *source, struct batch *batch)
 {
-    if (atomic_load_explicit(&source->missed, memory_order_relaxed) == 0)
+    uint8_t count = atomic_load_explicit(&source->missed, memory_order_relaxed);
+    if (count == 0 || count == MISSED_STOOD)
         return false;
-    uint8_t count = atomic_exchange_explicit(&source->missed, 0, memory_order_relaxed);
-    if (count == 0)
-        return false;
+    pthread_mutex_lock(&sub->b->mutex);
+    count = atomic_load_explicit(&source->missed, memory_order_relaxed);
     struct gap_record record = {source->missed_count, BCAST_GAP_TRIMMED, count};
+    bool taken = count != 0 && count != MISSED_STOOD; /* else another worker was faster */
+    if (taken)
+        atomic_store_explicit(&source->missed, 0, memory_order_relaxed);
+    pthread_mutex_unlock(&sub->b->mutex);
+    if (!taken)
+        return false;
     gap_event(sub, source, &batch->events[0], &record, source->cursor.start);
     batch->count = 1;
     return true;
@@ -256,7 +267,7 @@ static int read_source(struct bcast_sub *sub, struct source *source, struct batc
     case CURSOR_EMPTY: return NOTHING;
     case CURSOR_RECORD: return FOUND;
     case CURSOR_GAP: return take_gap(sub, source, &gap, batch);
-    case CURSOR_OVERFLOWN: return disconnect(sub, source, gap.lost);
+    case CURSOR_OVERFLOWN: return disconnect(sub, source, &gap);
     default: return error_nomem();
     }
 }

@@ -87,7 +87,7 @@ static void free_if_unused(struct segment *segment)
     if (!atomic_compare_exchange_strong_explicit(&segment->references, &unused, SEGMENT_FREE, memory_order_acq_rel,
                                                  memory_order_relaxed))
         return;
-    if (segment->data_bytes > 4096)
+    if (segment->data_bytes > SEGMENT_SMALL)
         segment_drop_data(segment);
     ring_segment_freed(segment->ring, segment);
 }

@@ -13,7 +13,13 @@
 
 #include "base/memory.h"
 
+#ifndef BCAST_MODEL
 #define SEGMENT_BYTES (128u << 10) /* the largest that more than one message shares */
+#define SEGMENT_SMALL 4096u        /* so little data is not worth giving back */
+#else                              /* what is large is to be had for little */
+#define SEGMENT_BYTES 256u
+#define SEGMENT_SMALL 128u
+#endif
 #define SEGMENT_MIN 64u
 #define SEGMENT_OPEN UINT64_MAX
 

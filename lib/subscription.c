@@ -419,7 +419,10 @@ static void write_position(struct bcast_sub *sub, struct position_writer *writer
         if (s->channel == NULL || atomic_load(&s->removed) || s->opening)
             continue;
         struct position position = {sub->b->registry->epoch, cursor_next(&s->cursor)};
-        if (atomic_load_explicit(&s->missed, memory_order_acquire) != 0) /* nobody was told yet */
+        uint8_t missed = atomic_load_explicit(&s->missed, memory_order_relaxed);
+        if (missed == MISSED_STOOD)
+            position.sequence = s->missed_count;
+        else if (missed != 0) /* nobody was told yet */
             position.sequence -= s->missed_count;
         position_write(text, &position);
         position_add(writer, s->channel->name, s->channel->size, text);

@@ -19,9 +19,11 @@ struct source { /* one channel of a subscription */
     bool resting;               /* it is in that list */
     bool opening;               /* the broker has not confirmed it yet; under the mutex */
     _Atomic bool removed;
-    _Atomic uint8_t missed; /* enum bcast_count: before its start so many messages are missing, and nobody was told */
-    uint64_t missed_count;
+    _Atomic uint8_t missed; /* enum bcast_count: before its start so many messages are missing, and nobody was told; */
+    uint64_t missed_count;  /* MISSED_STOOD: it was disconnected, and stood there. Written under the mutex */
 };
+
+enum { MISSED_STOOD = 255 };
 
 /* Why a reader should look up from its ring. */
 enum attention {

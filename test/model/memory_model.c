@@ -20,8 +20,16 @@ struct knowledge {
 
 struct value {
     uint64_t value;
+    uint64_t event;     /* who has stored it, after what: see past */
     uint32_t knowledge; /* index; 0: none */
-    uint32_t next;      /* newer; 0: none */
+};
+
+/* What a thread has read since it last had to yield, or written by an exchange. */
+struct looks {
+    uint16_t place[64];
+    uint64_t value[64];
+    unsigned count;
+    bool too_many;
 };
 
 struct place {
@@ -51,11 +59,36 @@ static unsigned knowledge_count;
 static struct knowledge known[THREADS];
 static struct cell cells[PLATFORM_BYTES];
 static uint32_t run;
+static struct looks looks[THREADS];
+
+/* All that a thread has done, as a number: of every access the place, and the event of the value that was there. It says
+ * all there is to say of the thread; and the pasts of all threads together, of memory and of what is known to whom: the
+ * order in which they made their steps does not matter but where one has read, or replaced, what another had written. */
+static uint64_t past[THREADS];
+
+/* The same in short: the values that it has read since its scenario last said where it stands (model_at). Together with
+ * what is in memory now that says all there is to say, unless old values may be read; but not what is known to whom. */
+static uint64_t values_read[THREADS];
+static uint64_t freed_blocks;
+static uint64_t orders[64]; /* of what is no access, but happens in one order: of futexes, and of allocations */
+
 static bool learning;
-static uint8_t users[PLATFORM_BYTES]; /* by place in the arena: a bit for each thread; survives runs */
+static struct users {
+    uint8_t all, writing; /* a bit for each thread */
+} users[PLATFORM_BYTES];  /* by place in the arena; survives runs */
+static struct {
+    uint32_t offset;
+    struct users users;
+} learnt[256];
+static unsigned learnt_count;
 
 void memory_model_reset(void)
 {
+    memset(looks, 0, sizeof looks);
+    memset(past, 0, sizeof past);
+    memset(values_read, 0, sizeof values_read);
+    freed_blocks = 0;
+    memset(orders, 0, sizeof orders);
     for (unsigned t = 0; t < THREADS; t++) {
         memset(known[t].clock, 0, sizeof known[t].clock);
         memset(known[t].oldest, 0, place_count * sizeof known[t].oldest[0]);
@@ -67,7 +100,135 @@ void memory_model_reset(void)
 
 void memory_model_learn(bool on)
 {
+    if (on)
+        memset(users, 0, sizeof users);
     learning = on;
+}
+
+bool memory_model_learnt(void)
+{
+    return learnt_count != 0;
+}
+
+bool memory_model_learnt_more(void)
+{
+    bool more = learnt_count != 0;
+    for (; learnt_count != 0; learnt_count--) {
+        users[learnt[learnt_count - 1].offset].all |= learnt[learnt_count - 1].users.all;
+        users[learnt[learnt_count - 1].offset].writing |= learnt[learnt_count - 1].users.writing;
+    }
+    return more;
+}
+
+static bool shared(struct users u)
+{
+    return (u.all & (u.all - 1)) != 0 && u.writing != 0;
+}
+
+/* Another user of a place. Where that makes a difference it counts from the next search on: a search is of one piece. */
+static bool learn(size_t offset, bool writes)
+{
+    struct users *known_users = &users[offset], more = *known_users;
+    bool before = shared(more);
+    more.all |= (uint8_t)(1u << model_self());
+    if (writes)
+        more.writing |= (uint8_t)(1u << model_self());
+    if (learning || shared(more) == before)
+        *known_users = more;
+    else if (learnt_count < sizeof learnt / sizeof *learnt) {
+        learnt[learnt_count].offset = (uint32_t)offset;
+        learnt[learnt_count++].users = more;
+    }
+    return before || learning;
+}
+
+/* ------------------------------------------------------------------------------------------------------- the past -- */
+
+uint64_t memory_model_past(unsigned thread)
+{
+    return past[thread];
+}
+
+uint64_t memory_model_values_read(unsigned thread)
+{
+    return values_read[thread];
+}
+
+uint64_t memory_model_freed_blocks(void)
+{
+    return freed_blocks;
+}
+
+void model_at(uint64_t where)
+{
+    values_read[model_self()] = model_mix(where, 1);
+}
+
+static void has_read(uint64_t value)
+{
+    uint64_t *mine = &values_read[model_self()];
+    *mine = model_mix(*mine, value);
+}
+
+static void in_order(unsigned which)
+{
+    uint64_t *mine = &past[model_self()];
+    has_read(3);
+    *mine = orders[which] = model_mix(*mine, orders[which]);
+}
+
+void memory_model_touched(const void *place)
+{
+    in_order(1 + (unsigned)((uintptr_t)place >> 2) % 63);
+    model_done(place, true);
+}
+
+static void remember(const void *address, uint64_t event)
+{
+    uint64_t *mine = &past[model_self()];
+    *mine = model_mix(*mine, model_mix((uintptr_t)address, event));
+}
+
+void memory_model_yielded(void)
+{
+    past[model_self()] = model_mix(past[model_self()], 1);
+    has_read(1);
+}
+
+void memory_model_looks(void)
+{
+    looks[model_self()].count = 0;
+    looks[model_self()].too_many = false;
+}
+
+static const struct value *newest_of(unsigned place)
+{
+    return &values[places[place].by_number[(places[place].count - 1) % 64]];
+}
+
+bool memory_model_changed(unsigned thread)
+{
+    const struct looks *l = &looks[thread];
+    bool changed = l->too_many;
+    for (unsigned i = 0; i < l->count && !changed; i++)
+        changed = newest_of(l->place[i])->value != l->value[i];
+    return changed;
+}
+
+static void looked_at(unsigned place, uint64_t value)
+{
+    struct looks *l = &looks[model_self()];
+    unsigned i = 0;
+    while (i < l->count && l->place[i] != place)
+        i++;
+    if (i == sizeof l->place / sizeof *l->place) {
+        l->too_many = true;
+        return;
+    }
+    l->place[i] = (uint16_t)place;
+    l->value[i] = value;
+    if (i == l->count)
+        l->count++;
 }
 
 /* ---------------------------------------------------------------------------------------------------- knowledge -- */
@@ -124,6 +285,8 @@ static struct cell *cell_at(const void *place)
 void memory_model_allocated(const void *memory, size_t size)
 {
     unsigned self = model_self();
+    in_order(0); /* its address depends on what was allocated before */
+    has_read((uintptr_t)memory);
     for (size_t i = 0; i < size && !model_alone();
          i++) { /* what was there before the threads is known to all of them */
         struct cell *cell = cell_at((const char *)memory + i);
@@ -139,6 +302,7 @@ static void plain_access(const void *memory, size_t size, bool write);
 void memory_model_freed(const void *memory, size_t size)
 {
     plain_access(memory, size, true); /* whoever frees it must come after everybody's use */
+    freed_blocks += model_mix((uintptr_t)memory, size);
     for (size_t i = 0; i < size; i++)
         cell_at((const char *)memory + i)->freed = true;
 }
@@ -183,6 +347,8 @@ static void plain_access(const void *memory, size_t size, bool write)
         return;
     for (size_t i = 0; i < size; i++)
         plain_byte((const char *)memory + i, write);
+    for (size_t i = 0; i < size && !write; i++)
+        has_read(((const unsigned char *)memory)[i]);
 }
 
 /* A plain write to what was atomic before: memory is set up again. It is written right after this call. */
@@ -228,11 +394,11 @@ static uint64_t read_memory(const void *address, size_t size)
     return value;
 }
 
-static void append(struct place *place, uint64_t value, unsigned knowledge)
+static void append(struct place *place, uint64_t value, unsigned knowledge, uint64_t event)
 {
     if (value_count == VALUES || place->count == UINT16_MAX)
         model_fail("the model is too small: VALUES");
-    values[value_count] = (struct value){value, knowledge, 0};
+    values[value_count] = (struct value){value, event, knowledge};
     place->by_number[place->count % 64] = value_count++;
     place->count++;
 }
@@ -241,7 +407,8 @@ static struct place *place_for(const void *address, size_t size)
 {
     struct place *place = find_place(address, true);
     if (place->count == 0 || place->set_up_again) {
-        append(place, read_memory(address, size), 0);
+        uint64_t value = read_memory(address, size);
+        append(place, value, 0, model_mix((uintptr_t)address, value));
         place->set_up_again = false;
     }
     return place;
@@ -261,14 +428,11 @@ static bool releases(int order)
 /* Before every atomic operation: the place must be there, and others may come first. */
 static struct place *begin(const char *operation, const void *address, size_t size)
 {
-    bool shared = true;
-    if (platform_owns(address)) {
-        uint8_t *user = &users[platform_offset(address)];
-        if (learning)
-            *user |= (uint8_t)(1u << model_self());
-        shared = (*user & (*user - 1)) != 0;
-    }
-    model_point(operation, address, shared || learning);
+    bool others = true, writes = *operation != 'l';
+    if (platform_owns(address) && !model_alone())
+        others = learn(platform_offset(address), writes);
+    model_point(operation, address, writes, others);
+    model_done(address, writes);
     if (platform_owns(address))
         check_freed(cell_at(address), address);
     return place_for(address, size);
@@ -282,6 +446,9 @@ static void see(struct place *place, unsigned number, int order)
         me->oldest[index_of(place)] = (uint16_t)number;
     if (acquires(order) && knowledge != 0)
         join(me, &knowledges[knowledge]);
+    looked_at(index_of(place), values[place->by_number[number % 64]].value);
+    remember((const void *)place->address, values[place->by_number[number % 64]].event);
+    has_read(values[place->by_number[number % 64]].value);
 }
 
 static uint64_t load(const void *address, size_t size, int order)
@@ -309,11 +476,13 @@ static void put(struct place *place, void *address, size_t size, uint64_t value,
             join(&knowledges[knowledge], &knowledges[inherited]);
         me->clock[self]++;
     }
-    append(place, value, knowledge);
+    uint64_t before = values[place->by_number[(place->count - 1) % 64]].event;
+    remember((const void *)place->address, model_mix(before, 1));
+    has_read(2); /* it has come further, whatever was there */
+    append(place, value, knowledge, past[self]);
     if (order == memory_order_seq_cst)
         place->last_sequential = (uint16_t)(place->count - 1);
     memcpy(address, &value, size);
-    model_wrote();
 }
 
 static void store(void *address, size_t size, uint64_t value, int order)
@@ -344,6 +513,7 @@ static uint64_t change(void *address, size_t size, enum operation operation, uin
     unsigned inherited = newest->knowledge; /* a release sequence goes on */
     see(place, number, order);
     put(place, address, size, computed(operation, before, operand), order, inherited);
+    looked_at(index_of(place), newest_of(index_of(place))->value);
     return before;
 }
 
@@ -361,13 +531,22 @@ static bool compare_exchange(void *address, void *expected, size_t size, uint64_
     }
     see(place, number, good);
     put(place, address, size, desired, good, inherited);
+    looked_at(index_of(place), newest_of(index_of(place))->value);
     return true;
 }
 
 bool memory_model_equals(const void *address, uint32_t value)
 {
     struct place *place = place_for(address, sizeof value);
-    return (uint32_t)values[place->by_number[(place->count - 1) % 64]].value == value;
+    struct value *newest = &values[place->by_number[(place->count - 1) % 64]];
+    remember(address, newest->event);
+    has_read(newest->value);
+    return (uint32_t)newest->value == value;
+}
+
+uint32_t memory_model_exchange(void *place, uint32_t value)
+{
+    return (uint32_t)change(place, sizeof value, EXCHANGE, value, memory_order_acq_rel);
 }
 
 /* ------------------------------------------------------------------------------------- what the compiler calls -- */

@@ -15,6 +15,8 @@ static struct {
     size_t at, size;
 } blocks[4096];
 static unsigned block_count;
+static uint32_t fds[8]; /* an fd is a word, 1 while it is readable */
+static int fd_count;
 struct memory_hooks memory_hooks;
 
 void platform_reset(void)
@@ -22,6 +24,8 @@ void platform_reset(void)
     memset(arena, 0, used);
     used = 0;
     block_count = 0;
+    memset(fds, 0, sizeof fds);
+    fd_count = 0;
 }
 
 bool platform_owns(const void *place)
@@ -32,6 +36,20 @@ bool platform_owns(const void *place)
 size_t platform_offset(const void *place)
 {
     return (size_t)((const unsigned char *)place - arena);
+}
+
+uint64_t platform_content(void)
+{
+    uint64_t a = used, b = memory_model_freed_blocks();
+    for (size_t at = 0; at < used; at += 16) { /* what is behind the last block is 0 */
+        uint64_t words[2];
+        memcpy(words, arena + at, sizeof words);
+        a = (a ^ words[0]) * UINT64_C(0x9e3779b97f4a7c15);
+        b = (b ^ words[1]) * UINT64_C(0xbf58476d1ce4e5b9);
+        a ^= a >> 29;
+        b ^= b >> 31;
+    }
+    return model_mix(a, b);
 }
 
 void *memory_get(size_t size)
@@ -94,40 +112,79 @@ uintptr_t thread_id(void)
 void os_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns)
 {
     (void)deadline_ns; /* a time-out must never be what saves a sleeper */
-    model_point("wait", (const void *)word, true);
+    model_point("wait", (const void *)word, true, true);
+    memory_model_touched((const void *)word);
     if (memory_model_equals((const void *)word, expected))
         model_wait((const void *)word);
 }
 
 void os_wake(_Atomic uint32_t *word, int count)
 {
-    model_point("wake", (const void *)word, true);
+    model_point("wake", (const void *)word, true, true);
+    memory_model_touched((const void *)word);
     model_wake((const void *)word, count);
 }
 
-/* No fds here: bells are waited for by sleeping only. */
 int os_event_open(struct os_event *event)
 {
-    event->read_fd = event->write_fd = -1;
-    return 24;
+    if (fd_count == (int)(sizeof fds / sizeof *fds))
+        model_fail("the model is too small: fds");
+    event->read_fd = event->write_fd = fd_count++;
+    return 0;
 }
 void os_event_signal(const struct os_event *event)
 {
-    (void)event;
+    memory_model_exchange(&fds[event->write_fd], 1);
+    memory_model_touched(&fds[event->write_fd]);
+    model_wake(&fds[event->write_fd], 1000);
 }
 void os_event_drain(const struct os_event *event)
 {
-    (void)event;
+    memory_model_exchange(&fds[event->read_fd], 0);
 }
 void os_event_close(struct os_event *event)
 {
-    (void)event;
+    if (event->read_fd >= 0)
+        memory_model_exchange(&fds[event->read_fd], 2);
+    event->read_fd = event->write_fd = -1;
 }
+
+void model_poll(int fd)
+{
+    for (;;) {
+        model_point("poll", &fds[fd], true, true);
+        memory_model_touched(&fds[fd]);
+        if (memory_model_equals(&fds[fd], 1))
+            return;
+        model_wait(&fds[fd]);
+    }
+}
+
 int os_thread_start(pthread_t *thread, const char *name, const struct os_thread_options *options, void *(*run)(void *),
                     void *argument)
 {
-    (void)thread, (void)name, (void)options, (void)run, (void)argument;
-    return 11;
+    (void)name, (void)options;
+    *thread = model_start(run, argument);
+    return 0;
+}
+
+int model_pthread_join(pthread_t thread, void **result);
+int model_pthread_join(pthread_t thread, void **result)
+{
+    (void)result;
+    model_join((unsigned)thread);
+    return 0;
+}
+int model_pthread_detach(pthread_t thread);
+int model_pthread_detach(pthread_t thread)
+{
+    (void)thread;
+    return 0;
+}
+pthread_t model_pthread_self(void);
+pthread_t model_pthread_self(void)
+{
+    return model_self();
 }
 
 int os_guard_open(struct os_guard *guard)
@@ -138,7 +195,7 @@ int os_guard_open(struct os_guard *guard)
 }
 void os_guard_lower(struct os_guard *guard)
 {
-    atomic_store_explicit(guard->raised, 0, memory_order_relaxed);
+    memory_model_exchange((void *)guard->raised, 0);
 }
 void os_guard_close(struct os_guard *guard)
 {

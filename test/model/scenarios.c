@@ -36,10 +36,15 @@ struct stage {
     struct cursor cursors[2];
     struct holds holds[2];
     struct bell bell;
+    _Atomic uint64_t accounted; /* by the readers of a shared cursor */
+    _Atomic uint32_t trimmed;
 };
+
+#define LARGE 264 /* bytes: more than a segment takes, see SEGMENT_BYTES */
 
 static struct stage *stage;
 static struct seen seen[2];
+static uint64_t base_sequence; /* published in the set-up */
 
 static void gone(struct bell *bell)
 {
@@ -59,34 +64,42 @@ static void add_cursor(int i, enum cursor_policy policy, uint64_t limit, bool sh
 static void set_stage(void)
 {
     memset(seen, 0, sizeof seen);
+    base_sequence = 0;
     stage = memory_get(sizeof *stage);
     ring_init(&stage->ring, &(struct ring_setup){.pool = &stage->pool});
     bell_init(&stage->bell, gone);
     MUST(os_guard_open(&stage->guard) == 0);
 }
 
-static void publish(uint32_t publisher)
+/* Each message is marked with who published it, and says which of his it is. */
+static void publish_sized(uint32_t publisher, uint32_t i, uint32_t size)
 {
-    for (uint32_t i = 1; i <= EACH; i++) {
-        uint32_t mark[2] = {publisher, i};
-        struct record record = {.data = mark, .size = sizeof mark};
-        MUST(ring_publish(&stage->ring, &record, OS_NEVER, &stage->guard) == RING_OK);
+    uint32_t mark[LARGE / 4] = {publisher, i};
+    struct record record = {.data = mark, .size = size};
+    MUST(ring_publish(&stage->ring, &record, OS_NEVER, &stage->guard) == RING_OK);
+}
+
+static void publish(uint32_t publisher, uint32_t count)
+{
+    for (uint32_t i = 1; i <= count; i++) {
+        model_at(i);
+        publish_sized(publisher, i, 8);
     }
 }
 static void publish_0(void)
 {
-    publish(0);
+    publish(0, EACH);
 }
 static void publish_1(void)
 {
-    publish(1);
+    publish(1, EACH);
 }
 
 static void look_at(struct seen *s, const unsigned char *record, bool in_order)
 {
     uint32_t mark[2];
     uint64_t header = record_look(record);
-    MUST(record_size(header) == sizeof mark);
+    MUST(record_size(header) >= sizeof mark && record_size(header) <= LARGE);
     memcpy(mark, record + RECORD_HEADER, sizeof mark); /* a race, if it is not ours to read */
     MUST(mark[0] < PUBLISHERS && mark[1] >= 1 && mark[1] <= EACH);
     MUST(!in_order || mark[1] > s->last[mark[0]]);
@@ -96,22 +109,24 @@ static void look_at(struct seen *s, const unsigned char *record, bool in_order)
 }
 
 /* Reads everything; holds on to the event before the last while it takes the next. */
-static void read_exclusive(int which)
+static void read_exclusive(int which, uint64_t total)
 {
     struct cursor *cursor = &stage->cursors[which];
     struct seen *s = &seen[which];
     struct hold *out = NULL;
-    while (s->accounted < TOTAL) {
+    while (s->accounted < total) {
         struct cursor_gap gap;
+        model_at(s->accounted << 48 ^ s->received << 40 ^ (uint64_t)s->last[0] << 32 ^ (uint64_t)s->last[1] << 24 ^
+                 (out != NULL ? platform_offset(out) : 0));
         switch (cursor_look(cursor, &gap)) {
         case CURSOR_EMPTY: model_yield(); break;
         case CURSOR_GAP:
             s->accounted += gap.lost;
-            MUST(s->accounted == gap.sequence);
+            MUST(base_sequence + s->accounted == gap.sequence);
             break;
         case CURSOR_RECORD: {
             struct hold *hold = cursor->hold;
-            MUST(s->accounted == cursor_sequence(cursor));
+            MUST(base_sequence + s->accounted == cursor_sequence(cursor));
             look_at(s, cursor->data + cursor->offset, true);
             hold->events++;
             cursor_skip(cursor, cursor_header(cursor));
@@ -128,34 +143,31 @@ static void read_exclusive(int which)
 }
 static void read_first(void)
 {
-    read_exclusive(0);
+    read_exclusive(0, TOTAL);
 }
 static void read_second(void)
 {
-    read_exclusive(1);
+    read_exclusive(1, TOTAL);
 }
 
 static void read_shared(void)
 {
     struct cursor *cursor = &stage->cursors[0];
-    struct seen *s = &seen[0];
-    while (s->accounted < TOTAL) {
+    while (stage->accounted < TOTAL) {
         struct cursor_gap gap;
         struct claim claim;
         switch (cursor_claim(cursor, 2, &claim, &gap)) {
         case CURSOR_EMPTY: model_yield(); break;
-        case CURSOR_GAP:
-            s->accounted += gap.lost;
-            model_wrote();
-            break;
+        case CURSOR_GAP: stage->accounted += gap.lost; break;
         case CURSOR_RECORD:
             for (size_t i = 0; i < claim.count; i++) {
+                struct seen ignored = {0};
                 uint64_t header = record_look(claim.data);
-                look_at(s, claim.data, false);
+                look_at(&ignored, claim.data, false);
                 claim.data += record_stride(header);
                 segment_unpin(claim.segment);
             }
-            model_wrote();
+            stage->accounted += claim.count;
             break;
         default: model_fail("a claim that should not be");
         }
@@ -166,7 +178,7 @@ static void clear_stage(void)
 {
     for (int i = 0; i < 2; i++)
         if (stage->cursors[i].ring != NULL) {
-            MUST(seen[i].accounted == TOTAL);
+            MUST(stage->accounted + seen[i].accounted == TOTAL || base_sequence != 0);
             MUST(cursor_queued(&stage->cursors[i]) == 0);
             cursor_detach(&stage->cursors[i]);
             cursor_close(&stage->cursors[i]);
@@ -204,18 +216,164 @@ static void workers_that_block(void)
     add_cursor(0, CURSOR_BLOCK, 1, true);
 }
 
+/* Large messages among small ones. */
+static void publish_large_and_small(void)
+{
+    publish_sized(0, 1, LARGE);
+    publish_sized(0, 2, 8);
+    publish_sized(0, 3, LARGE);
+}
+
+/* Segments that grow, to the size that goes through the pool; and that are given back while nobody reads. */
+static void publish_wide(uint32_t publisher)
+{
+    for (uint32_t i = 1; i <= EACH; i++)
+        publish_sized(publisher, i, 120);
+}
+static void publish_wide_0(void)
+{
+    publish_wide(0);
+}
+static void publish_wide_1(void)
+{
+    publish_wide(1);
+}
+static void trim(void)
+{
+    for (int i = 0; i < 3; i++) {
+        ring_trim(&stage->ring);
+        model_yield();
+    }
+}
+static void wide(void)
+{
+    set_stage();
+    add_cursor(0, CURSOR_DROP, 16, false);
+    stage->cursors[0].limits.bytes = 8 * SEGMENT_BYTES;
+    add_cursor(1, CURSOR_DROP, 16, false);
+}
+
+/* One that waits for room with others at a bell, as the I/O thread does. */
+static void free_bell(struct bell *bell)
+{
+    memory_put(bell);
+}
+static void publish_by_bell(void)
+{
+    struct bell *bell = memory_get(sizeof *bell);
+    bell_init(bell, free_bell);
+    for (uint32_t i = 1; i <= EACH;) {
+        uint32_t mark[2] = {0, i};
+        struct record record = {.data = mark, .size = sizeof mark};
+        enum ring_result result = ring_publish(&stage->ring, &record, 0, &stage->guard);
+        i += result == RING_OK;
+        if (result == RING_OK)
+            continue;
+        MUST(result == RING_FULL);
+        ring_notify_space(&stage->ring, bell);
+        for (;;) {
+            uint32_t rings = bell_enter(bell);
+            bool room = ring_has_room(&stage->ring);
+            if (!room)
+                bell_sleep(bell, rings, OS_NEVER);
+            bell_leave(bell);
+            if (room)
+                break;
+        }
+        ring_notify_space(&stage->ring, NULL);
+    }
+    bell_unref(bell);
+}
+static void read_half(void)
+{
+    read_exclusive(0, EACH);
+}
+static void one_in_the_way(void)
+{
+    set_stage();
+    add_cursor(0, CURSOR_BLOCK, 1, false);
+}
+static void clear_half(void)
+{
+    seen[0].accounted += EACH; /* one publisher only */
+    clear_stage();
+}
+/* It reads nothing, and goes. */
+static void step_aside(void)
+{
+    cursor_detach(&stage->cursors[0]);
+    cursor_close(&stage->cursors[0]);
+}
+static void clear_left(void)
+{
+    stage->cursors[0].ring = NULL;
+    MUST(holds_end(&stage->holds[0]));
+    clear_stage();
+}
+
+/* Figures, for anybody at any time. */
+static void look_at_the_tail(void)
+{
+    struct ring_limits before = {0, 0};
+    for (int i = 0; i < 4; i++) {
+        struct ring_limits tail = ring_tail(&stage->ring);
+        MUST(tail.messages >= before.messages && tail.messages <= TOTAL && tail.bytes == 16 * tail.messages);
+        before = tail;
+    }
+}
+
+/* As small as it can be with two publishers, two readers and three segments used again: in the set-up segments are made
+ * that are free when the threads begin, and each of the three messages takes one. */
+static void publish_twice(void)
+{
+    publish(0, 2);
+}
+static void publish_once(void)
+{
+    publish(1, 1);
+}
+static void read_three_first(void)
+{
+    read_exclusive(0, 3);
+}
+static void read_three_second(void)
+{
+    read_exclusive(1, 3);
+}
+
+static void segments_used(void)
+{
+    two_that_drop();
+    for (base_sequence = 0; base_sequence < 4; base_sequence++) {
+        publish(0, 1);
+        for (int i = 0; i < 2; i++) {
+            struct cursor_gap gap;
+            MUST(cursor_look(&stage->cursors[i], &gap) == CURSOR_RECORD);
+            cursor_skip(&stage->cursors[i], cursor_header(&stage->cursors[i]));
+        }
+    }
+}
+
+static void check_reuse(void)
+{
+    clear_stage();
+}
+
 /* ------------------------------------------------------------------------------------------- waiting, through the API -- */
 
 static struct bcast *b;
 static struct bcast_channel *channel;
-static struct bcast_sub *subs[2];
-static unsigned taken, expected;
+static struct bcast_sub *subs[4];
+static unsigned expected;
+static struct counts {
+    _Atomic unsigned taken, ended;
+} * counts;
 
 static void open_all(unsigned count, bool shared, unsigned messages)
 {
     struct bcast_sub_options options = bcast_sub_options_init();
     options.shared = shared;
-    taken = 0;
+    counts = memory_get(sizeof *counts);
     expected = messages;
     memset(subs, 0, sizeof subs);
     MUST(bcast_open("memory://", NULL, &b) == BCAST_OK);
@@ -239,7 +397,7 @@ static void hear(struct bcast_sub *sub, unsigned count)
     struct bcast_event *event = memory_get(sizeof *event);
     for (unsigned i = 0; i < count; i++) {
         MUST(bcast_next(sub, event, BCAST_FOREVER) == BCAST_OK);
-        MUST(event->kind == BCAST_MESSAGE && event->sequence == i && event->size == 8);
+        MUST(event->kind == BCAST_MESSAGE && event->sequence == i && event->size >= 8);
         MUST(memcmp(event->data, "12345678", 8) == 0);
     }
     bcast_release(event);
@@ -259,7 +417,7 @@ static void work(void)
     struct bcast_event *event = memory_get(sizeof *event);
     int status;
     while ((status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_OK)
-        if (++taken == expected)
+        if (atomic_fetch_add(&counts->taken, 1) + 1 == expected)
             MUST(bcast_cancel(subs[0]) == BCAST_OK);
     MUST(status == BCAST_ERR_CLOSED);
     bcast_release(event);
@@ -351,10 +509,292 @@ static void keep_history(void)
 
 static void close_all(void)
 {
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < 4; i++)
         bcast_unsubscribe(subs[i]);
     bcast_channel_free(channel);
     bcast_close(b);
+}
+
+/* ---- more of it ---- */
+
+static void say_large(void)
+{
+    static const char large[LARGE] = "12345678";
+    MUST(bcast_publish_to(channel, large, sizeof large) == BCAST_OK);
+}
+static void large_and_two(void)
+{
+    open_all(2, false, 2);
+}
+static void hear_third(void)
+{
+    hear(subs[2], expected);
+}
+static void hear_fourth(void)
+{
+    hear(subs[3], expected);
+}
+static void four_subscriptions(void)
+{
+    open_all(4, false, 1);
+}
+
+/* Of a baton, when its bearer is called off. */
+static void hear_or_not(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    int status = bcast_next(subs[1], event, BCAST_FOREVER);
+    MUST(status == BCAST_OK || status == BCAST_ERR_CLOSED);
+    bcast_release(event);
+}
+static void call_off(void)
+{
+    MUST(bcast_cancel(subs[1]) == BCAST_OK);
+}
+static void three_subscriptions(void)
+{
+    open_all(3, false, 1);
+}
+
+/* Waiting in poll: through an fd, until everything has been heard. */
+static void hear_by_poll(unsigned which)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    for (unsigned i = 0; i < expected;) {
+        int status = bcast_next(subs[which], event, 0);
+        if (status == BCAST_TIMEOUT) {
+            model_yield(); /* it may be readable because a publisher is about to finish */
+            model_poll(bcast_fd(subs[which]));
+            continue;
+        }
+        MUST(status == BCAST_OK && event->kind == BCAST_MESSAGE && event->sequence == i++);
+    }
+    bcast_release(event);
+}
+static void poll_first(void)
+{
+    hear_by_poll(0);
+    for (unsigned i = 2; i <= 4; i++) /* 1 is the notifier, 5 we */
+        model_join(i);
+    close_all();
+}
+static void poll_second(void)
+{
+    hear_by_poll(1);
+}
+static void poll_third(void)
+{
+    hear_by_poll(2);
+}
+static void with_fds(unsigned count, unsigned messages)
+{
+    open_all(count, false, messages);
+    for (unsigned i = 0; i < count; i++)
+        MUST(bcast_fd(subs[i]) >= 0);
+}
+static void two_with_fds(void)
+{
+    with_fds(2, 2);
+}
+static void three_with_fds(void)
+{
+    with_fds(3, 1);
+}
+static void poll_channels(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    for (unsigned i = 0; i < expected;) {
+        int status = bcast_next(subs[0], event, 0);
+        MUST(status == BCAST_OK || status == BCAST_TIMEOUT);
+        if (status == BCAST_TIMEOUT) {
+            model_yield();
+            model_poll(bcast_fd(subs[0]));
+        }
+        i += status == BCAST_OK;
+    }
+    bcast_release(event);
+    model_join(2);
+    model_join(3);
+    close_all();
+}
+
+/* Policies. */
+static void open_with(enum bcast_policy policy, size_t limit, bool shared, unsigned messages)
+{
+    struct bcast_sub_options options = bcast_sub_options_init();
+    options.policy = policy;
+    options.limit_messages = limit;
+    options.shared = shared;
+    open_all(0, false, messages);
+    MUST(bcast_subscribe(b, "x", &options, &subs[0]) == BCAST_OK);
+}
+static void one_blocking(void)
+{
+    open_with(BCAST_BLOCK, 1, false, 4);
+}
+static void one_to_disconnect(void)
+{
+    open_with(BCAST_DISCONNECT, 1, false, 4);
+}
+static void workers_to_disconnect(void)
+{
+    open_with(BCAST_DISCONNECT, 1, true, 4);
+}
+static void hear_until_disconnected(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    int status = BCAST_OK;
+    while (atomic_load(&counts->taken) < expected &&
+           (status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_OK) {
+        MUST(event->kind == BCAST_MESSAGE);
+        if (atomic_fetch_add(&counts->taken, 1) + 1 == expected)
+            bcast_cancel(subs[0]);
+    }
+    MUST(status == BCAST_OK || status == BCAST_ERR_DISCONNECTED || status == BCAST_ERR_CLOSED);
+    bcast_release(event);
+}
+static void say_unless_closed(void)
+{
+    for (int i = 0; i < 3; i++) {
+        int status = bcast_publish_to(channel, "12345678", 8);
+        MUST(status == BCAST_OK || status == BCAST_ERR_CLOSED);
+    }
+}
+static void leave_first(void)
+{
+    bcast_unsubscribe(subs[0]);
+    subs[0] = NULL;
+}
+
+/* Channels that come and go, while somebody publishes by name. */
+static void come_and_go(void)
+{
+    struct bcast_sub *sub;
+    MUST(bcast_subscribe(b, "y", NULL, &sub) == BCAST_OK);
+    bcast_unsubscribe(sub);
+}
+static void come_and_hear(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_sub *sub;
+    MUST(bcast_subscribe(b, "y", NULL, &sub) == BCAST_OK);
+    say_elsewhere();
+    MUST(bcast_next(sub, event, BCAST_FOREVER) == BCAST_OK && event->size == 8);
+    bcast_unsubscribe(sub); /* the event outlives it */
+    MUST(memcmp(event->data, "12345678", 8) == 0);
+    bcast_release(event);
+}
+static void names_used_up(void)
+{
+    static const char *const names[] = {"a", "b", "c", "d", "e"};
+    open_all(0, false, 0);
+    for (unsigned i = 0; i < 5; i++) { /* the next one needs another table */
+        struct bcast_channel *used;
+        MUST(bcast_channel(b, names[i], 0, &used) == BCAST_OK);
+        bcast_channel_free(used);
+    }
+}
+static void say_elsewhere_twice(void)
+{
+    say_elsewhere();
+    say_elsewhere();
+}
+
+/* One channel of two is removed, and what is said there reaches nobody or one. */
+static void remove_one(void)
+{
+    MUST(bcast_remove_channel(subs[0], "y", 0) == BCAST_OK);
+}
+static void hear_the_rest(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    for (bool here = false; !here;) {
+        MUST(bcast_next(subs[0], event, BCAST_FOREVER) == BCAST_OK);
+        here = *event->channel == 'x';
+    }
+    bcast_release(event);
+}
+static void remove_and_add(void)
+{
+    remove_one();
+    MUST(bcast_add_channel(subs[0], "y", 0) == BCAST_OK);
+    say_elsewhere();
+}
+static void work_until_both(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    int status;
+    while ((status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_OK) {
+        unsigned seen_here = *event->channel == 'x' ? 1 : 2;
+        if ((atomic_fetch_or(&counts->taken, seen_here) | seen_here) == 3)
+            MUST(bcast_cancel(subs[0]) == BCAST_OK);
+    }
+    MUST(status == BCAST_ERR_CLOSED);
+    bcast_release(event);
+}
+
+/* Everything is ended by somebody else; the event outlives it all. */
+static void hear_and_end(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    int status = bcast_next(subs[0], event, BCAST_FOREVER);
+    MUST(status == BCAST_OK || status == BCAST_ERR_CLOSED);
+    leave_first();
+    MUST(status != BCAST_OK || memcmp(event->data, "12345678", 8) == 0);
+    bcast_release(event);
+}
+static void keep_and_end(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    int status = bcast_next(subs[1], event, BCAST_FOREVER);
+    MUST(status == BCAST_ERR_CLOSED || (status == BCAST_OK && bcast_keep(event) == BCAST_OK));
+    leave();
+    MUST(status != BCAST_OK || memcmp(event->data, "12345678", 8) == 0);
+    bcast_release(event);
+}
+static void say_one_and_close(void)
+{
+    say_one();
+    bcast_channel_free(channel);
+    bcast_close(b);
+}
+static void say_large_and_free(void)
+{
+    static const char large[LARGE] = "12345678";
+    int status = bcast_publish_to(channel, large, sizeof large);
+    MUST(status == BCAST_OK || status == BCAST_ERR_CLOSED);
+    bcast_channel_free(channel);
+}
+static void close_rest(void)
+{
+    bcast_close(b);
+}
+
+/* Figures and positions, at any time. */
+static void ask(void)
+{
+    struct bcast_sub_stats stats = bcast_sub_stats_init();
+    struct bcast_stats all = bcast_stats_init();
+    MUST(bcast_sub_stats(subs[0], &stats) == BCAST_OK && stats.queued <= expected && stats.received <= expected);
+    MUST(bcast_stats(b, &all) == BCAST_OK && all.published <= expected);
+}
+
+/* Subscribes in the midst of it: what it says itself, it hears. */
+static void join_in(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_sub *sub;
+    MUST(bcast_subscribe(b, "x", NULL, &sub) == BCAST_OK);
+    MUST(bcast_publish_to(channel, "mine", 4) == BCAST_OK);
+    do
+        MUST(bcast_next(sub, event, BCAST_FOREVER) == BCAST_OK);
+    while (event->size != 4);
+    bcast_release(event);
+    bcast_unsubscribe(sub);
+}
+static void nobody(void)
+{
+    open_all(0, false, 0);
 }
 
 static void two_subscriptions(void)
@@ -389,41 +829,79 @@ static void two_channels_shared(void)
 {
     both_channels(true);
 }
+static void two_channels_with_fd(void)
+{
+    two_channels();
+    MUST(bcast_fd(subs[0]) >= 0);
+}
 static void check_taken(void)
 {
-    MUST(taken == expected);
+    MUST(counts->taken == expected);
     close_all();
 }
 
 static const struct scenario scenarios[] = {
-    {"ring-drop", two_that_drop, {publish_0, publish_1, read_first, read_second}, clear_stage},
-    {"ring-block", one_that_blocks, {publish_0, publish_1, read_first, read_second}, clear_stage},
-    {"ring-workers-drop", workers_that_drop, {publish_0, publish_1, read_shared, read_shared}, clear_stage},
-    {"ring-workers-block", workers_that_block, {publish_0, publish_1, read_shared, read_shared}, clear_stage},
-    {"wait-one", one_subscription, {say_one, say_one, hear_first}, close_all},
-    {"wait-two", two_subscriptions, {say_one, say_one, hear_first, hear_second}, close_all},
-    {"wait-twice", two_subscriptions_of_four, {say_two, say_two, hear_first, hear_second}, close_all},
-    {"wait-workers", one_shared, {say_one, say_one, work, work, work}, check_taken},
-    {"wait-leave", two_subscriptions, {say_one, say_one, hear_first, leave}, close_all},
-    {"wait-channels", two_channels, {say_one, say_elsewhere, hear_channels}, close_all},
-    {"wait-channels-workers", two_channels_shared, {say_one, say_elsewhere, work, work}, check_taken},
-    {"add-channel", one_subscription, {say_one, add_and_hear, hear_at_least}, close_all},
-    {"history", keep_history, {say_two, say_two, join_late}, close_all},
-    {"cancel", one_subscription, {say_one, cancel, wait_until_closed}, close_all},
-    {"shut-down", one_subscription, {shut_down, wait_until_closed}, close_all},
+    {"ring-reuse", segments_used, {publish_twice, publish_once, read_three_first, read_three_second}, check_reuse,
+     true},
+    {"ring-drop", two_that_drop, {publish_0, publish_1, read_first, read_second}, clear_stage, true},
+    {"ring-block", one_that_blocks, {publish_0, publish_1, read_first, read_second}, clear_stage,
+     true},
+    {"ring-workers-drop", workers_that_drop, {publish_0, publish_1, read_shared, read_shared}, clear_stage, false},
+    {"ring-workers-block", workers_that_block, {publish_0, publish_1, read_shared, read_shared}, clear_stage, false},
+    {"ring-large", two_that_drop, {publish_large_and_small, publish_1, read_first, read_second}, clear_stage, false},
+    {"ring-large-block", one_that_blocks, {publish_large_and_small, publish_1, read_first, read_second},
+     clear_stage, false},
+    {"ring-large-workers", workers_that_drop, {publish_large_and_small, publish_1, read_shared, read_shared},
+     clear_stage, false},
+    {"ring-wide", wide, {publish_wide_0, publish_wide_1, read_first, read_second, trim}, clear_stage, false},
+    {"ring-tail", two_that_drop, {publish_0, publish_1, read_first, read_second, look_at_the_tail}, clear_stage, false},
+    {"room", one_in_the_way, {publish_0, read_half}, clear_half, false},
+    {"room-bell", one_in_the_way, {publish_by_bell, read_half}, clear_half, false},
+    {"room-leave", one_in_the_way, {publish_0, step_aside}, clear_left, false},
+    {"room-wait", one_blocking, {say_two, say_two, hear_first}, close_all, false},
+    {"room-shut-down", one_blocking, {say_unless_closed, say_unless_closed, shut_down}, close_all, false},
+    {"wait-one", one_subscription, {say_one, say_one, hear_first}, close_all, false},
+    {"wait-two", two_subscriptions, {say_one, say_one, hear_first, hear_second}, close_all, false},
+    {"wait-twice", two_subscriptions_of_four, {say_two, say_two, hear_first, hear_second}, close_all, false},
+    {"wait-four", four_subscriptions, {say_one, hear_first, hear_second, hear_third, hear_fourth}, close_all, false},
+    {"wait-large", large_and_two, {say_large, say_one, hear_first, hear_second}, close_all, false},
+    {"wait-workers", one_shared, {say_one, say_one, work, work, work}, check_taken, false},
+    {"wait-leave", two_subscriptions, {say_one, say_one, hear_first, leave}, close_all, false},
+    {"wait-call-off", three_subscriptions, {say_one, hear_first, hear_or_not, hear_third, call_off}, close_all, false},
+    {"wait-channels", two_channels, {say_one, say_elsewhere, hear_channels}, close_all, false},
+    {"wait-channels-workers", two_channels_shared, {say_one, say_elsewhere, work, work}, check_taken, false},
+    {"poll", two_with_fds, {say_one, say_one, poll_second, poll_first}, NULL, false},
+    {"poll-three", three_with_fds, {say_one, poll_second, poll_third, poll_first}, NULL, false},
+    {"poll-channels", two_channels_with_fd, {say_one, say_elsewhere, poll_channels}, NULL, false},
+    {"disconnect", one_to_disconnect, {say_two, say_two, hear_until_disconnected}, close_all, false},
+    {"disconnect-workers", workers_to_disconnect,
+     {say_two, say_two, hear_until_disconnected, hear_until_disconnected}, close_all, false},
+    {"add-channel", one_subscription, {say_one, add_and_hear, hear_at_least}, close_all, false},
+    {"remove-channel", two_channels, {say_one, say_elsewhere, remove_one, hear_the_rest}, close_all, false},
+    {"remove-and-add", two_channels, {say_one, remove_and_add, hear_at_least}, close_all, false},
+    {"remove-workers", two_channels_shared, {say_one, remove_and_add, work_until_both, work_until_both}, close_all, false},
+    {"names", names_used_up, {say_elsewhere_twice, come_and_go, come_and_hear}, close_all, false},
+    {"join-in", nobody, {say_two, join_in, join_in}, close_all, false},
+    {"end", two_subscriptions, {say_one_and_close, hear_and_end, keep_and_end}, NULL, false},
+    {"end-large", two_subscriptions, {say_large_and_free, hear_and_end, keep_and_end, close_rest}, NULL, false},
+    {"figures", one_subscription, {say_one, say_one, hear_first, ask}, close_all, false},
+    {"history", keep_history, {say_two, say_two, join_late}, close_all, false},
+    {"cancel", one_subscription, {say_one, cancel, wait_until_closed}, close_all, false},
+    {"shut-down", one_subscription, {shut_down, wait_until_closed}, close_all, false},
 };
 
 static void usage(void)
 {
     fprintf(stderr,
-            "usage: model [--seconds N] [--random-seconds N] [--deviations N] [--seed N] [--trace] [SCENARIO...]\n"
-            "       --seconds: for each scenario; --deviations: preemptions and stale reads in one run\n");
+            "usage: model [--seconds N] [--random-seconds N] [--preemptions N] [--old-values N] [--seed N] [--trace]\n"
+            "             [SCENARIO...]\n"
+            "       --seconds: for each scenario; --preemptions, --old-values: of one run, at most\n");
     exit(2);
 }
 
 int main(int count, char **words)
 {
-    struct exploration wanted = {.seed = 1, .seconds = 10, .random_seconds = 3, .deviations = 3};
+    struct exploration wanted = {.seed = 1, .seconds = 10, .random_seconds = 3, .preemptions = 3, .old_values = 1};
     int failures = 0, named = 0;
     for (int i = 1; i < count; i++)
         if (strncmp(words[i], "--", 2) != 0)
@@ -436,8 +914,10 @@ int main(int count, char **words)
             wanted.seconds = atof(words[++i]);
         else if (strcmp(words[i], "--random-seconds") == 0)
             wanted.random_seconds = atof(words[++i]);
-        else if (strcmp(words[i], "--deviations") == 0)
-            wanted.deviations = (unsigned)atoi(words[++i]);
+        else if (strcmp(words[i], "--preemptions") == 0)
+            wanted.preemptions = (unsigned)atoi(words[++i]);
+        else if (strcmp(words[i], "--old-values") == 0)
+            wanted.old_values = (unsigned)atoi(words[++i]);
         else if (strcmp(words[i], "--seed") == 0)
             wanted.seed = strtoull(words[++i], NULL, 0);
         else

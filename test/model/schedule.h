@@ -8,9 +8,9 @@ struct exploration {
     uint64_t seed;
     double seconds, random_seconds; /* at most, altogether; of these at random */
     bool trace;                     /* of a run that fails */
-    unsigned deviations;            /* preemptions and stale reads of one run, at most */
+    unsigned preemptions, old_values; /* in one run, at most */
     uint64_t runs;
-    unsigned complete; /* 1 + the last number of deviations of which every run has been; 0: none */
+    bool complete; /* every run with that many has been */
 };
 
 /* False if something was found, which is printed. */
