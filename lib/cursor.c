@@ -164,9 +164,10 @@ static void cursor_move(struct cursor *cursor, struct segment *segment)
 static bool step(struct cursor *cursor, struct segment *segment)
 {
     struct hold *hold = cursor->hold;
-    if (hold->events == 0) {
-        struct segment *old = hold->segment;
-        hold->segment = segment;
+    if (hold == NULL || hold->events == 0) {
+        struct segment *old = cursor->segment;
+        if (hold != NULL)
+            hold->segment = segment;
         cursor_move(cursor, segment);
         segment_unpin(old);
         return true;
@@ -222,15 +223,19 @@ static bool furnished(struct cursor *cursor)
     return true;
 }
 
+/* Has it a hold? It gets one with the first record, not when it is opened: that may be done by another thread, and holds
+ * are the reading one's. */
+static bool held(struct cursor *cursor)
+{
+    return cursor->hold != NULL || (cursor->hold = hold_get(cursor->holds, cursor->segment)) != NULL;
+}
+
 enum cursor_result cursor_look(struct cursor *cursor, struct cursor_gap *gap)
 {
-    /* Not when the cursor was opened: that may have been in another thread, and holds are the reading one's. */
-    if (cursor->hold == NULL && (cursor->hold = hold_get(cursor->holds, cursor->segment)) == NULL)
-        return CURSOR_NOMEM;
     for (;;) {
         uint64_t header = cursor->offset != cursor->end ? cursor_header(cursor) : 0;
         if (header != 0 && cursor_started(cursor))
-            return CURSOR_RECORD;
+            return held(cursor) ? CURSOR_RECORD : CURSOR_NOMEM;
         if (header != 0) {
             cursor_skip(cursor, header);
             continue;

@@ -41,7 +41,7 @@ struct cursor {
     _Atomic uint64_t sequence; /* of the next record; atomic only for statistics. Shared: of the segment's first */
     uint64_t end; /* of the segment where that was known when we got here (a dedicated one); else SEGMENT_OPEN */
     struct segment *segment;
-    struct hold *hold; /* NULL before the first look, and in a shared cursor, which have it pinned themselves */
+    struct hold *hold; /* NULL before the first record and in a shared cursor: then the cursor has `segment` pinned */
     uint64_t number;   /* of segment */
     struct ring *ring;
 

@@ -236,7 +236,7 @@ static bool take_missed(struct bcast_sub *sub, struct source *source, struct bat
  * reason. */
 static void go_quick(struct bcast_sub *sub, struct source *source)
 {
-    if (sub->shared || !sub_is_alone(sub) || !cursor_started(&source->cursor) ||
+    if (sub->shared || !sub_is_alone(sub) || source->cursor.hold == NULL || !cursor_started(&source->cursor) ||
         atomic_load_explicit(&sub->quick, memory_order_relaxed) != NULL)
         return;
     atomic_store(&sub->quick, source);

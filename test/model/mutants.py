@@ -54,6 +54,24 @@ CHECKS = [
     ("reader.c", "if (!alone && (rung || (sub->shared && source != NULL)))", "if (!alone && rung)"),
 ]
 
+# Which scenarios are tried first, by file; then all the others. What comes first in a list has noticed most.
+FIRST = {
+    "ring.c": "ring-drop room room-bell room-leave wait-two ring-large ring-tail room-wait wait-large room-shut-down",
+    "keeper.c": "ring-drop ring-block ring-wide room ring-large room-leave ring-workers-drop end",
+    "attach.c": "wait-leave join-in room-leave ring-wide ring-drop end",
+    "segment.c": "ring-drop ring-wide ring-large ring-workers-drop end",
+    "segment.h": "ring-drop",
+    "cursor.c": "ring-drop ring-workers-drop ring-block ring-large-workers ring-large ring-wide remove-and-add",
+    "cursor.h": "ring-drop",
+    "wait.c": "wait-two wait-four wait-call-off wait-workers poll-three poll wait-leave cancel end poll-channels",
+    "turn.c": "wait-channels wait-channels-workers remove-workers remove-and-add remove-channel add-channel",
+    "reader.c": "wait-two wait-workers wait-channels-workers poll poll-channels disconnect-workers cancel shut-down",
+    "subscription.c": "cancel add-channel remove-channel remove-workers shut-down disconnect-workers end names",
+    "base/grace.c": "names join-in",
+    "publish.c": "names join-in wait-one",
+    "registry.c": "names join-in end",
+}
+
 # Not to be noticed, with the reason.
 SAME = {}
 
@@ -110,6 +128,7 @@ class Model:
         for c in commands:
             if "libchecked.a.p" in c["output"]:
                 self.commands[os.path.normpath(os.path.join(c["directory"], c["file"]))] = c
+        self.program = self.build / "test/model/model"
         self.runtime = [str(self.build / c["output"]) for c in commands if "model.p/" in c["output"]]
         if not self.commands:
             sys.exit(f"{build} has no model: configure it with -Dtest_hooks=true and without a sanitizer")
@@ -165,51 +184,74 @@ def without_dependencies(words):
     return result
 
 
-def notice(program, seconds):
-    """Which scenario noticed it, or None."""
-    command = [str(program), "--seconds", str(seconds), "--random-seconds", str(seconds)]
+def run_one(program, scenario, seconds):
+    """What it found, or None."""
+    command = [str(program), "--seconds", str(seconds), "--random-seconds", str(seconds * 0.6), scenario]
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60 + 40 * seconds)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=20 + 4 * seconds)
     except subprocess.TimeoutExpired:
-        return "it does not end"
+        return f"{scenario}: it does not end"
     if run.returncode == 0:
         return None
     found = re.search(r"^(\S+): FAILED[^:]*: (.*)$", run.stdout, re.M)
-    return f"{found.group(1)}: {found.group(2)}" if found else f"it ends with {run.returncode}"
+    return f"{found.group(1)}: {found.group(2)}" if found else f"{scenario}: it ends with {run.returncode}"
+
+
+def notice(program, name, scenarios, rounds):
+    """Who noticed it, or None: the likely ones first, all of them for a moment, then for longer."""
+    first = [s for s in FIRST.get(name, "").split() if s in scenarios]
+    order = first + [s for s in scenarios if s not in first]
+    for seconds in rounds:
+        for scenario in order:
+            found = run_one(program, scenario, seconds)
+            if found:
+                return found
+    return None
+
+
+def same(mutant):
+    return next((reason for pattern, reason in SAME.items() if pattern in mutant), None)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build")
-    parser.add_argument("--seconds", type=float, default=2, help="for each scenario")
+    parser.add_argument("--seconds", default="0.4,2", help="for each scenario, in one round after the other")
     parser.add_argument("--only", default="", help="mutants whose description contains this")
+    parser.add_argument("--missed", metavar="LOG", help="those that were missed in this output of another run")
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
     model = Model(arguments.build)
-    noticed, survived, same = 0, [], 0
+    rounds = [float(s) for s in arguments.seconds.split(",")]
+    wanted = None
+    if arguments.missed:
+        wanted = {m.group(1) for m in re.finditer(r"^MISSED +(lib/.*?) *\[\]$", Path(arguments.missed).read_text(), re.M)}
+    scenarios = subprocess.run([str(model.program), "--list"], capture_output=True, text=True, check=True).stdout.split()
+    noticed, missed, argued = 0, [], 0
     for name in FILES:
         for line, what, text in mutants(name):
             mutant = f"lib/{name}:{line}: {what}"
-            if arguments.only not in mutant:
+            if arguments.only not in mutant or (wanted is not None and mutant not in wanted):
                 continue
             if arguments.list:
                 print(mutant)
                 continue
+            reason = same(mutant)
             with tempfile.TemporaryDirectory() as folder:
                 try:
-                    by = notice(model.executable(name, text, Path(folder)), arguments.seconds)
+                    program = model.executable(name, text, Path(folder))
                 except subprocess.CalledProcessError as error:
                     sys.exit(f"{mutant} does not compile: {(error.stderr or b'').decode()}")
-            reason = next((r for pattern, r in SAME.items() if pattern in mutant), None)
+                by = notice(program, name, scenarios, rounds[:1] if reason else rounds)
             if by:
                 noticed += 1
             elif reason:
-                same += 1
+                argued += 1
             else:
-                survived.append(mutant)
-            print(f"{'noticed ' if by else 'the same' if reason else 'SURVIVED'}  {mutant}   [{by or reason or ''}]", flush=True)
-    print(f"{noticed} noticed, {same} argued away, {len(survived)} survived")
-    return 1 if survived else 0
+                missed.append(mutant)
+            print(f"{'noticed ' if by else 'the same' if reason else 'MISSED  '}  {mutant}   [{by or reason or ''}]", flush=True)
+    print(f"{noticed + argued + len(missed)} mutants: {noticed} noticed, {argued} equivalent, {len(missed)} missed")
+    return 1 if missed else 0
 
 
 sys.exit(main())

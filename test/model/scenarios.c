@@ -894,7 +894,7 @@ static void usage(void)
 {
     fprintf(stderr,
             "usage: model [--seconds N] [--random-seconds N] [--preemptions N] [--old-values N] [--seed N] [--trace]\n"
-            "             [SCENARIO...]\n"
+            "             [--list] [SCENARIO...]\n"
             "       --seconds: for each scenario; --preemptions, --old-values: of one run, at most\n");
     exit(2);
 }
@@ -906,7 +906,11 @@ int main(int count, char **words)
     for (int i = 1; i < count; i++)
         if (strncmp(words[i], "--", 2) != 0)
             named++;
-        else if (strcmp(words[i], "--trace") == 0)
+        else if (strcmp(words[i], "--list") == 0) {
+            for (size_t s = 0; s < sizeof scenarios / sizeof *scenarios; s++)
+                printf("%s\n", scenarios[s].name);
+            return 0;
+        } else if (strcmp(words[i], "--trace") == 0)
             wanted.trace = true;
         else if (i + 1 == count)
             usage();
