@@ -644,8 +644,7 @@ static void hear_until_disconnected(void)
 {
     struct bcast_event *event = memory_get(sizeof *event);
     int status = BCAST_OK;
-    while (atomic_load(&counts->taken) < expected &&
-           (status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_OK) {
+    while (atomic_load(&counts->taken) < expected && (status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_OK) {
         MUST(event->kind == BCAST_MESSAGE);
         if (atomic_fetch_add(&counts->taken, 1) + 1 == expected)
             bcast_cancel(subs[0]);
@@ -841,18 +840,26 @@ static void check_taken(void)
 }
 
 static const struct scenario scenarios[] = {
-    {"ring-reuse", segments_used, {publish_twice, publish_once, read_three_first, read_three_second}, check_reuse,
+    {"ring-reuse",
+     segments_used,
+     {publish_twice, publish_once, read_three_first, read_three_second},
+     check_reuse,
      true},
     {"ring-drop", two_that_drop, {publish_0, publish_1, read_first, read_second}, clear_stage, true},
-    {"ring-block", one_that_blocks, {publish_0, publish_1, read_first, read_second}, clear_stage,
-     true},
+    {"ring-block", one_that_blocks, {publish_0, publish_1, read_first, read_second}, clear_stage, true},
     {"ring-workers-drop", workers_that_drop, {publish_0, publish_1, read_shared, read_shared}, clear_stage, false},
     {"ring-workers-block", workers_that_block, {publish_0, publish_1, read_shared, read_shared}, clear_stage, false},
     {"ring-large", two_that_drop, {publish_large_and_small, publish_1, read_first, read_second}, clear_stage, false},
-    {"ring-large-block", one_that_blocks, {publish_large_and_small, publish_1, read_first, read_second},
-     clear_stage, false},
-    {"ring-large-workers", workers_that_drop, {publish_large_and_small, publish_1, read_shared, read_shared},
-     clear_stage, false},
+    {"ring-large-block",
+     one_that_blocks,
+     {publish_large_and_small, publish_1, read_first, read_second},
+     clear_stage,
+     false},
+    {"ring-large-workers",
+     workers_that_drop,
+     {publish_large_and_small, publish_1, read_shared, read_shared},
+     clear_stage,
+     false},
     {"ring-wide", wide, {publish_wide_0, publish_wide_1, read_first, read_second, trim}, clear_stage, false},
     {"ring-tail", two_that_drop, {publish_0, publish_1, read_first, read_second, look_at_the_tail}, clear_stage, false},
     {"room", one_in_the_way, {publish_0, read_half}, clear_half, false},
@@ -874,12 +881,19 @@ static const struct scenario scenarios[] = {
     {"poll-three", three_with_fds, {say_one, poll_second, poll_third, poll_first}, NULL, false},
     {"poll-channels", two_channels_with_fd, {say_one, say_elsewhere, poll_channels}, NULL, false},
     {"disconnect", one_to_disconnect, {say_two, say_two, hear_until_disconnected}, close_all, false},
-    {"disconnect-workers", workers_to_disconnect,
-     {say_two, say_two, hear_until_disconnected, hear_until_disconnected}, close_all, false},
+    {"disconnect-workers",
+     workers_to_disconnect,
+     {say_two, say_two, hear_until_disconnected, hear_until_disconnected},
+     close_all,
+     false},
     {"add-channel", one_subscription, {say_one, add_and_hear, hear_at_least}, close_all, false},
     {"remove-channel", two_channels, {say_one, say_elsewhere, remove_one, hear_the_rest}, close_all, false},
     {"remove-and-add", two_channels, {say_one, remove_and_add, hear_at_least}, close_all, false},
-    {"remove-workers", two_channels_shared, {say_one, remove_and_add, work_until_both, work_until_both}, close_all, false},
+    {"remove-workers",
+     two_channels_shared,
+     {say_one, remove_and_add, work_until_both, work_until_both},
+     close_all,
+     false},
     {"names", names_used_up, {say_elsewhere_twice, come_and_go, come_and_hear}, close_all, false},
     {"join-in", nobody, {say_two, join_in, join_in}, close_all, false},
     {"end", two_subscriptions, {say_one_and_close, hear_and_end, keep_and_end}, NULL, false},
