@@ -199,6 +199,12 @@ static void server_fault(struct round *round, enum server_fault fault)
     totals.server[fault]++;
 }
 
+static void run_plan(struct round *round)
+{
+    proxy_plan(round->proxy, below(&round->chance, UINT64_MAX), options->verbose ? PROXY_LOUD : 0);
+    pause_us(below(&round->chance, 2000000));
+}
+
 static void run_faults(struct round *round)
 {
     uint64_t count = 1 + below(&round->chance, options->faults);
@@ -211,7 +217,7 @@ static void run_faults(struct round *round)
         else if (below(&round->chance, 3) == 0)
             proxy_calm(round->proxy);
         else
-            proxy_plan(round->proxy, below(&round->chance, UINT64_MAX), options->verbose ? PROXY_LOUD : 0);
+            run_plan(round);
     }
     if (round->proxy != NULL)
         proxy_calm(round->proxy);

@@ -110,7 +110,7 @@ void plan_step(struct proxy *p, int64_t now_us, int64_t *again_us)
     if (bytes >= plan->end_bytes || now_us >= plan->end_us) {
         struct dice dice = {plan->seed, plan->step, 0};
         end_fault(p);
-        if (plan->step % 2 == 1)
+        if (plan->step % 2 == 0)
             begin_fault(p, below(&dice, plan->flags & PROXY_HOSTILE ? PROXY_FAULTS : PROXY_FAULT_FLIP), &dice);
         plan->step++;
         plan->end_bytes = bytes + 1 + below(&dice, MOST_BYTES);

@@ -22,6 +22,8 @@ struct echo {
     _Atomic unsigned open, ended, reset; /* connections */
 };
 
+#define DIE '\1' /* to be said to the server: it resets this connection */
+
 struct visit {
     struct echo *echo;
     int fd;
@@ -33,11 +35,13 @@ static void *answer(void *argument)
     char bytes[4096];
     ssize_t got;
     free(argument);
-    while ((got = recv(visit.fd, bytes, sizeof bytes, 0)) > 0)
+    while ((got = recv(visit.fd, bytes, sizeof bytes, 0)) > 0 && bytes[0] != DIE)
         for (ssize_t at = 0, sent; at < got; at += sent)
             if ((sent = send(visit.fd, bytes + at, (size_t)(got - at), MSG_NOSIGNAL)) < 0)
                 goto gone;
 gone:
+    if (got > 0)
+        setsockopt(visit.fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
     atomic_fetch_add(got == 0 ? &visit.echo->ended : &visit.echo->reset, 1);
     close(visit.fd);
     atomic_fetch_sub(&visit.echo->open, 1);
@@ -402,6 +406,8 @@ static void test_fin(void **state)
     fd = dial();
     says_and_hears(fd, "a");
     proxy_fin(p);
+    for (int i = 0; i < 10; i++)
+        say(fd, "too late"); /* is no reason for a reset */
     hear_end(fd);
     close(fd);
     until(echo.ended == 2 && proxy_stats(p).open == 0);
@@ -474,10 +480,19 @@ static void test_silence_hides_death(void **state)
     proxy_half_fin(p, PROXY_TO_SERVER);
     until(echo.ended == 1);
     hear_nothing(fd);
-    say(fd, "anyone there?");
-    hear_nothing(fd);
     proxy_calm(p);
     hear_end(fd);
+    close(fd);
+    fd = dial();
+    says_and_hears(fd, "a");
+    proxy_rule(p, PROXY_TO_CLIENT, &(struct proxy_rule){.silent = true});
+    say(fd, (const char[]){DIE, '\0'});
+    until(echo.reset == 1 && echo.open == 0);
+    say(fd, "anyone there?");
+    hear_nothing(fd);
+    say(fd, "no?");
+    proxy_calm(p);
+    hear_reset(fd);
     close(fd);
 }
 
@@ -500,9 +515,12 @@ static void test_door(void **state)
     close(fd);
     proxy_door(p, PROXY_MUTE);
     uint64_t before = proxy_stats(p).connections;
+    until(echo.open == 1);
     fd = dial();
     say(fd, "hello?");
     until(proxy_stats(p).connections == before + 1);
+    hear_nothing(fd);
+    assert_int_equal(echo.open, 1);
     proxy_door(p, PROXY_IGNORE);
     int ignored = dial();
     say(ignored, "hello!");
