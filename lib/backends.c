@@ -1,8 +1,10 @@
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE /* dladdr */
 #include "backends.h"
 
 #include <dlfcn.h>
+#include <limits.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "backends_config.h" /* made by the build: BACKENDS_BUILT_IN(entry), BACKENDS_MODULES(entry) */
@@ -53,12 +55,37 @@ static bool serves(const struct module *module, const char *scheme)
     return false;
 }
 
+/* A library that was moved as a whole finds its modules in `folder` beside it. NULL: not there. */
+static void *open_beside(const struct module *module, const char *folder)
+{
+    char path[PATH_MAX];
+    Dl_info self;
+    if (dladdr((void *)(uintptr_t)&backends_check, &self) == 0 || self.dli_fname == NULL)
+        return NULL;
+    const char *slash = strrchr(self.dli_fname, '/');
+    if (slash == NULL)
+        return NULL;
+    int size = snprintf(path, sizeof path, "%.*s%s%s", (int)(slash - self.dli_fname), self.dli_fname, folder,
+                        strrchr(module->path, '/'));
+    return size < (int)sizeof path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+}
+
+/* Never closed: the backend's code must outlive every thread that may still be in it. */
+static void *open_module(const struct module *module)
+{
+    int shield = thread_shield();
+    void *library = open_beside(module, "/broadcaster"); /* installed */
+    if (library == NULL)
+        library = open_beside(module, ""); /* where they were built */
+    if (library == NULL)
+        library = dlopen(module->path, RTLD_NOW | RTLD_LOCAL);
+    thread_unshield(shield);
+    return library;
+}
+
 static int load(const struct module *module, const struct bcast_backend **out)
 {
-    /* Never closed: the backend's code must outlive every thread that may still be in it. */
-    int shield = thread_shield();
-    void *library = dlopen(module->path, RTLD_NOW | RTLD_LOCAL);
-    thread_unshield(shield);
+    void *library = open_module(module);
     if (library == NULL)
         return error_set(BCAST_ERR_MODULE, "%s:// needs a module that does not load (%s): install %s", module->name,
                          dlerror(), module->package);

@@ -63,6 +63,15 @@ int bcast_ended(const struct bcast *b)
     return error_set(BCAST_ERR_CLOSED, "the broadcast is closed");
 }
 
+void bcast_tell_failure(struct bcast *b, const struct channel *channel)
+{
+    pthread_mutex_lock(&b->mutex);
+    for (struct bcast_sub *sub = b->subs; sub != NULL; sub = sub->next)
+        if (channel == NULL || sub_has(sub, channel))
+            sub_attend(sub, ATTENTION_FAILED);
+    pthread_mutex_unlock(&b->mutex);
+}
+
 int bcast_notifier(struct bcast *b, struct notifier **out)
 {
     int error = 0;

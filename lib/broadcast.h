@@ -15,7 +15,7 @@ struct settings { /* the caller's options, with defaults filled in */
     struct log log;
     bcast_state_callback on_state;
     void *state_context;
-    int open_timeout_ms, publish_timeout_ms;
+    int open_timeout_ms, publish_timeout_ms, queue_ms; /* queue_ms: 0: no bound */
     size_t max_message_bytes, keep_bytes, queue_bytes, queue_messages;
     struct os_thread_options threads;
 };
@@ -48,6 +48,9 @@ void bcast_unref(struct bcast *b);
 int bcast_ended(const struct bcast *b);
 /* In a forked child: nothing of it can be freed. See registry_stuck. */
 bool bcast_stuck(struct bcast *b);
+/* Nothing will come of `channel` (NULL: of any) any more: its subscriptions' readers are told, once they have read what is
+ * there. The I/O thread, without its mutex. */
+void bcast_tell_failure(struct bcast *b, const struct channel *channel);
 /* The shared notifier, started if need be: 0 or errno. */
 int bcast_notifier(struct bcast *b, struct notifier **out);
 /* BCAST_OK if the broadcast can carry a channel of this name; `size` 0 is replaced by the length up to the NUL. */

@@ -9,6 +9,8 @@
 #include "outbound.h"
 #include "topic.h"
 
+#define NO_TIME INT64_MAX
+
 struct flight { /* a message that was handed to the backend and has no result yet */
     bcast_result_callback on_result;
     void *context;
@@ -28,7 +30,9 @@ struct io {
     struct flight *flights; /* of message number `landed` + i, at index (landed + i) % flight_room */
     size_t flight_room;
     uint64_t taken;               /* number of the first message not yet handed over */
-    int64_t alarm_ns, connect_ns; /* NO_TIME: none */
+    int64_t alarm_ns, connect_ns; /* NO_TIME: none; so is ... */
+    int64_t expire_ns;            /* ... when the oldest that is queued has waited for too long */
+    int64_t connected_ns;         /* since when */
     unsigned attempts, paused;    /* paused: topics */
     bool connected, blocked;      /* blocked: the backend did not take all; wait for it to move */
     bool lost, terminal;          /* sink->lost was called; dealt with when the backend has returned */
@@ -69,6 +73,7 @@ bool io_wait(struct io *io, int64_t deadline_ns);
 /* io_out.c. On the I/O thread, but for io_check: any. */
 void io_out_send(struct io *io);               /* hands over what is queued, for as long as the backend takes it all */
 void io_out_refuse(struct io *io, int status); /* no use in waiting: everything queued gets this result */
+void io_out_expire(struct io *io);             /* without a connection: what has waited for queue_ms gets its result */
 void io_out_forget(struct io *io);             /* in a forked child: drops what is queued, without a result */
 void io_out_land_all(struct io *io, int status); /* what was handed over and has no result will never get one */
 void io_sink_result(struct bcast_sink *sink, uint64_t number, uint64_t count, int status);

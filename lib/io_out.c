@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/error.h"
 #include "io.h"
 
@@ -123,6 +124,32 @@ void io_out_refuse(struct io *io, int status)
         size_t count = take_off(io); /* nothing else is in flight: so there is room */
         outbound_skip(&io->outbound, &io->batch, count);
         io_sink_result(&io->sink, first, count, status);
+    }
+}
+
+/* How many messages of the batch, from its first, have waited for too long; when the next one will have. */
+static size_t count_expired(struct io *io)
+{
+    size_t count = 0;
+    int64_t now = clock_ns();
+    while (count < io->batch.count && io->batch.messages[count].expires_ns <= now)
+        count++;
+    io->expire_ns = count < io->batch.count ? io->batch.messages[count].expires_ns : now;
+    return count;
+}
+
+void io_out_expire(struct io *io)
+{
+    io->expire_ns = NO_TIME;
+    while (!outbound_arm(&io->outbound) && outbound_look(&io->outbound, &io->batch)) {
+        size_t count = count_expired(io);
+        io->batch.count = count;
+        if (count == 0 || (count = take_off(io)) == 0)
+            return; /* not yet; or no memory for their results, so again at once */
+        uint64_t first = io->taken - count;
+        outbound_skip(&io->outbound, &io->batch, count);
+        io_sink_result(&io->sink, first, count, BCAST_ERR_CONNECT);
+        io->expire_ns = NO_TIME;
     }
 }
 

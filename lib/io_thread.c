@@ -11,7 +11,6 @@
 
 #define BACKOFF_FIRST_MS 50
 #define BACKOFF_MOST_MS 10000
-#define NO_TIME INT64_MAX
 
 static void tell_state(struct io *io, enum bcast_state to, int status, const char *reason)
 {
@@ -45,7 +44,7 @@ static void sink_connected(struct bcast_sink *sink)
     struct io *io = io_of(sink);
     io->connected = true;
     io->blocked = false;
-    io->attempts = 0;
+    io->connected_ns = clock_ns();
     pthread_mutex_lock(&io->mutex);
     io->reconnects += io->ready;
     io->ready = true;
@@ -150,7 +149,9 @@ static int sink_message(struct bcast_sink *sink, struct bcast_topic *is, const s
         io->paused++;
         ring_notify_space(&topic->channel->ring, &io->bell);
     }
-    atomic_fetch_add_explicit(&io->received, status == BCAST_OK, memory_order_relaxed);
+    if (status == BCAST_OK) /* one thread counts */
+        atomic_store_explicit(&io->received, atomic_load_explicit(&io->received, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
     return status;
 }
 
@@ -229,6 +230,8 @@ static int64_t backoff_ns(struct io *io)
 static void deal_with_loss(struct io *io)
 {
     bool was = io->connected;
+    if (was && clock_ns() - io->connected_ns > (int64_t)BACKOFF_MOST_MS * 1000000)
+        io->attempts = 0; /* not before: who accepts and then hangs up is not to be asked without a pause */
     io->lost = io->connected = io->blocked = false;
     io->alarm_ns = NO_TIME;
     backend_of(io)->disconnect(io->b->self);
@@ -243,9 +246,10 @@ static void deal_with_loss(struct io *io)
     pthread_cond_broadcast(&io->changed_cond);
     pthread_mutex_unlock(&io->mutex);
     tell_state(io, BCAST_LOST, io->lost_status, io->lost_reason);
-    if (io->terminal)
+    if (io->terminal) {
         io_out_refuse(io, io->lost_status);
-    else
+        bcast_tell_failure(io->b, NULL);
+    } else
         io->connect_ns = clock_ns() + backoff_ns(io);
 }
 
@@ -254,6 +258,8 @@ static void deal_with_loss(struct io *io)
 static int poll_timeout(const struct io *io)
 {
     int64_t next = io->alarm_ns < io->connect_ns ? io->alarm_ns : io->connect_ns;
+    if (io->expire_ns < next && !io->connected)
+        next = io->expire_ns;
     if (next == NO_TIME)
         return -1;
     int64_t left = next - clock_ns();
@@ -324,6 +330,8 @@ static void *io_run(void *argument)
             io_out_send(io);
         else if (io->failed != BCAST_OK && !outbound_arm(&io->outbound))
             io_out_refuse(io, io->failed);
+        else if (io->failed == BCAST_OK && io->b->settings.queue_ms != 0)
+            io_out_expire(io);
         if (io->lost)
             continue;
         if (poll(io->polled, io->polled_count, poll_timeout(io)) > 0)
@@ -394,9 +402,10 @@ int io_new(struct bcast *b, struct io **out, struct bcast_sink **sink)
         return error_nomem();
     }
     struct ring_limits limits = {b->settings.queue_messages, b->settings.queue_bytes};
+    io->outbound.most_ms = b->settings.queue_ms;
     io->b = b;
     io->sink = sink_calls;
-    io->alarm_ns = io->connect_ns = NO_TIME;
+    io->alarm_ns = io->connect_ns = io->expire_ns = NO_TIME;
     io->polled_room = 8;
     io->polled_count = 1;
     bell_init(&io->bell, bell_gone);

@@ -20,10 +20,17 @@ void io_stop(struct io *io);
 int io_publish(struct io *io, struct channel *channel, const struct bcast_message *message, int64_t deadline_ns);
 int io_flush(struct io *io, int64_t deadline_ns);
 
-/* A subscription wants the channel from now on, or no longer. The first makes the backend subscribe and waits for the
+/* A subscription wants the channel from now on, or no longer. The first makes the backend subscribe, and waits for the
  * broker's word; the last makes it unsubscribe, without waiting. */
-int io_want(struct io *io, struct channel *channel, int64_t deadline_ns);
+int io_ask(struct io *io, struct channel *channel);    /* asks; does not wait. BCAST_OK: io_await must follow ... */
+void io_unask(struct io *io, struct channel *channel); /* ... or this: it is no longer wanted, nor the answer */
+int io_await(struct io *io, struct channel *channel,
+             int64_t deadline_ns); /* what was asked; not OK: no longer wanted */
 void io_unwant(struct io *io, struct channel *channel);
+
+/* Why nothing will come of this channel any more: the broker refused it when it was asked again, or will never be there
+ * again. BCAST_OK: it may. */
+int io_refusal(struct io *io, struct channel *channel);
 
 void io_stats(struct io *io, struct bcast_stats *stats);
 

@@ -48,41 +48,67 @@ static void topic_free(struct io *io, struct topic *topic)
     pthread_mutex_lock(&io->mutex);
 }
 
-/* Makes the broker's view of one topic what the subscriptions want. With the mutex, which is let go while the backend
- * works. */
-static void settle_topic(struct io *io, struct topic *topic)
+struct asking { /* topics that are put to the backend together */
+    struct bcast_topic *topics[64];
+    size_t count;
+};
+
+/* With the mutex, which is let go while the backend works; like the next two. */
+static void ask_now(struct io *io, struct asking *asking)
+{
+    size_t count = asking->count;
+    asking->count = 0;
+    if (count == 0)
+        return;
+    pthread_mutex_unlock(&io->mutex);
+    backend_of(io)->subscribe(io->b->self, asking->topics, count);
+    pthread_mutex_lock(&io->mutex);
+}
+
+static void drop_topic(struct io *io, struct topic *topic)
 {
     struct bcast_topic *is = &topic->is;
-    if (topic->wanted != 0 && topic->state == TOPIC_OFF && topic->status == BCAST_OK && io->connected) {
+    bool known = topic->state != TOPIC_OFF && io->connected;
+    topic->state = TOPIC_OFF;
+    topic->status = BCAST_OK;
+    topic->missing = false; /* nobody is left to be told */
+    if (known) {
+        pthread_mutex_unlock(&io->mutex);
+        backend_of(io)->unsubscribe(io->b->self, &is, 1);
+        pthread_mutex_lock(&io->mutex);
+    }
+    if (topic->wanted == 0 && topic->waiting == 0 && !topic->changed)
+        topic_free(io, topic);
+}
+
+/* Makes the broker's view of one topic what the subscriptions want. */
+static void settle_topic(struct io *io, struct topic *topic, struct asking *asking)
+{
+    if (topic->wanted == 0) {
+        ask_now(io, asking); /* it may be among them */
+        if (topic->wanted == 0)
+            drop_topic(io, topic);
+    } else if (topic->state == TOPIC_OFF && topic->status == BCAST_OK && io->connected) {
         topic->state = TOPIC_ASKED;
-        pthread_mutex_unlock(&io->mutex);
-        backend_of(io)->subscribe(io->b->self, &is, 1);
-        pthread_mutex_lock(&io->mutex);
-    } else if (topic->wanted == 0) {
-        bool known = topic->state != TOPIC_OFF && io->connected;
-        topic->state = TOPIC_OFF;
-        topic->status = BCAST_OK;
-        topic->missing = false; /* nobody is left to be told */
-        pthread_mutex_unlock(&io->mutex);
-        if (known)
-            backend_of(io)->unsubscribe(io->b->self, &is, 1);
-        pthread_mutex_lock(&io->mutex);
-        if (topic->wanted != 0) /* somebody came meanwhile */
-            settle_topic(io, topic);
-        else if (topic->waiting == 0 && !topic->changed)
-            topic_free(io, topic);
+        asking->topics[asking->count++] = &topic->is;
+        if (asking->count == sizeof asking->topics / sizeof *asking->topics)
+            ask_now(io, asking);
     }
 }
 
 void io_topics_settle(struct io *io)
 {
+    struct asking asking = {.count = 0};
     pthread_mutex_lock(&io->mutex);
-    while (io->changed != NULL) {
-        struct topic *topic = io->changed;
-        io->changed = topic->next_changed;
-        topic->changed = false;
-        settle_topic(io, topic);
-    }
+    do {
+        ask_now(io, &asking);
+        while (io->changed != NULL) {
+            struct topic *topic = io->changed;
+            io->changed = topic->next_changed;
+            topic->changed = false;
+            settle_topic(io, topic, &asking);
+        }
+    } while (asking.count != 0);
     pthread_mutex_unlock(&io->mutex);
 }
 
@@ -125,8 +151,11 @@ void io_sink_subscribed(struct bcast_sink *sink, struct bcast_topic *is, int sta
     topic->status = status;
     topic->state = status == BCAST_OK ? TOPIC_ON : TOPIC_OFF;
     strncpy(topic->reason, reason != NULL ? reason : "", sizeof topic->reason - 1);
+    bool surprise = status != BCAST_OK && topic->wanted > topic->waiting; /* it had been confirmed before */
     pthread_cond_broadcast(&io->changed_cond);
     pthread_mutex_unlock(&io->mutex);
+    if (surprise)
+        bcast_tell_failure(io->b, topic->channel);
 }
 
 void io_topics_fail(struct io *io)
@@ -174,7 +203,7 @@ static int wait_for_topic(struct io *io, struct topic *topic, int64_t deadline_n
     }
 }
 
-int io_want(struct io *io, struct channel *channel, int64_t deadline_ns)
+int io_ask(struct io *io, struct channel *channel)
 {
     struct bcast_outgoing probe = {.channel = channel->name, .channel_size = channel->size};
     int status = io_check(io, &probe);
@@ -192,10 +221,43 @@ int io_want(struct io *io, struct channel *channel, int64_t deadline_ns)
         topic->status = BCAST_OK; /* a refusal is not for ever: ask again */
         change(io, topic);
     }
-    status = wait_for_topic(io, topic, deadline_ns);
+    pthread_mutex_unlock(&io->mutex);
+    return BCAST_OK;
+}
+
+int io_await(struct io *io, struct channel *channel, int64_t deadline_ns)
+{
+    pthread_mutex_lock(&io->mutex);
+    struct topic *topic = channel->topic;
+    int status = wait_for_topic(io, topic, deadline_ns);
     topic->waiting--;
-    if (status != BCAST_OK && --topic->wanted == 0)
+    if (status != BCAST_OK)
+        topic->wanted--;
+    if (topic->wanted == 0)
+        change(io, topic); /* also if somebody else gave it up while we waited: it is freed when nobody waits */
+    pthread_mutex_unlock(&io->mutex);
+    return status;
+}
+
+void io_unask(struct io *io, struct channel *channel)
+{
+    pthread_mutex_lock(&io->mutex);
+    struct topic *topic = channel->topic;
+    topic->waiting--;
+    if (--topic->wanted == 0)
         change(io, topic);
+    pthread_mutex_unlock(&io->mutex);
+}
+
+int io_refusal(struct io *io, struct channel *channel)
+{
+    int status = BCAST_OK;
+    pthread_mutex_lock(&io->mutex);
+    const struct topic *topic = channel->topic;
+    if (io->failed != BCAST_OK)
+        status = io_failed(io);
+    else if (topic != NULL && topic->status != BCAST_OK)
+        status = error_set(topic->status, "%s: %s", backend_of(io)->name, topic->reason);
     pthread_mutex_unlock(&io->mutex);
     return status;
 }

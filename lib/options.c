@@ -45,6 +45,8 @@ int options_read(struct settings *settings, const struct bcast_options *options,
     if (bad_timeout(copy->open_timeout_ms) || bad_timeout(copy->publish_timeout_ms))
         return error_set(BCAST_ERR_INVALID, "negative time-out in struct bcast_options: give milliseconds, "
                                             "BCAST_FOREVER or BCAST_NOWAIT");
+    if (copy->queue_ms < 0)
+        return error_set(BCAST_ERR_INVALID, "queue_ms is %d: give milliseconds, or 0 for no bound", copy->queue_ms);
     if (copy->max_message_bytes > 1024 * MIB)
         return error_set(BCAST_ERR_INVALID, "max_message_bytes is %zu, at most 1 GiB is possible",
                          copy->max_message_bytes);
@@ -60,6 +62,7 @@ int options_read(struct settings *settings, const struct bcast_options *options,
         .keep_bytes = or_default(copy->keep_bytes, 64 * MIB),
         .queue_bytes = or_default(copy->queue_bytes, 64 * MIB),
         .queue_messages = or_default(copy->queue_messages, 65536),
+        .queue_ms = copy->queue_ms,
         .threads = {copy->thread_stack_bytes, NULL, 0},
     };
     return BCAST_OK;

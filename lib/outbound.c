@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "extra.h"
 
@@ -10,6 +11,7 @@ struct head {
     struct channel *channel;
     bcast_result_callback on_result;
     void *context;
+    int64_t expires_ns;
     uint32_t extra_size; /* of what follows; 0: neither key nor headers */
 };
 
@@ -52,7 +54,9 @@ enum ring_result outbound_put(struct outbound *outbound, struct channel *channel
                                    .key_size = message->key_size,
                                    .headers = message->headers,
                                    .header_count = message->header_count};
-    struct head head = {channel, message->on_result, message->context, 0};
+    struct head head = {channel, message->on_result, message->context, OS_NEVER, 0};
+    if (outbound->most_ms != 0)
+        head.expires_ns = clock_deadline(outbound->most_ms);
     *status = extra_measure(&extra, &head.extra_size);
     if (*status != BCAST_OK)
         return RING_OK;
@@ -103,6 +107,7 @@ static bool read_message(struct outbound_batch *batch, const unsigned char *reco
         .channel = head.channel,
         .on_result = head.on_result,
         .context = head.context,
+        .expires_ns = head.expires_ns,
         .header = header,
     };
     if (head.extra_size != 0 && !spread_headers(batch, message, record + RECORD_HEADER + sizeof head))

@@ -17,6 +17,7 @@ struct outbound {
     struct pool pool;
     struct cursor cursor;
     struct holds holds;
+    int most_ms; /* that a message may wait; 0: no bound */
 };
 
 /* A queued message as the I/O thread finds it; valid until it is skipped. */
@@ -25,7 +26,8 @@ struct outbound_message {
     struct channel *channel; /* a reference that the message carries; outbound_skip gives it back */
     bcast_result_callback on_result;
     void *context;
-    uint64_t header; /* of the record */
+    int64_t expires_ns; /* OS_NEVER: does not */
+    uint64_t header;    /* of the record */
 };
 
 struct outbound_batch {

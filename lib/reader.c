@@ -445,7 +445,7 @@ static int find(struct bcast_sub *sub, struct batch *batch, int timeout_ms)
         uint32_t attention = atomic_load_explicit(&sub->attention, memory_order_acquire);
         if (attention & ATTENTION_CHANGED)
             turn_change(sub);
-        if ((attention & ~(uint32_t)ATTENTION_CHANGED) || !os_guard_raised(&sub->b->guard))
+        if ((attention & (ATTENTION_CLOSED | ATTENTION_DISCONNECTED)) || !os_guard_raised(&sub->b->guard))
             return ended(sub, attention);
         int found = look(sub, batch);
         if ((found == NOTHING || found == SOON) && atomic_load(&sub->bell.fd_state) != FD_NONE &&
@@ -455,7 +455,11 @@ static int find(struct bcast_sub *sub, struct batch *batch, int timeout_ms)
             pass_on(sub);
         if (found != NOTHING && found != SOON)
             return found;
-        int status = wait_more(sub, &waiting, found);
+        int status = BCAST_OK;
+        if (found == NOTHING && (attention & ATTENTION_FAILED))
+            status = sub_failure(sub);
+        if (status == BCAST_OK)
+            status = wait_more(sub, &waiting, found);
         if (status != BCAST_OK)
             return status;
     }

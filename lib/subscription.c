@@ -30,7 +30,15 @@ static void note_missed(struct source *source, const struct history_start *start
         atomic_init(&source->missed, BCAST_EXACT);
 }
 
-/* Puts a source into a channel's ring: what is published there from now on waits for it. */
+/* The last step, when no reader is in its ring: with the channel the ring may go, once nothing of it is pinned. */
+static void source_leave(struct source *source)
+{
+    if (source->channel != NULL)
+        channel_unref(source->channel);
+    source->channel = NULL;
+}
+
+/* Puts a source into a channel's ring: what is published there from now on waits for it. The broker has been asked. */
 static int source_attach(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings,
                          const char *name, size_t size)
 {
@@ -53,15 +61,12 @@ static int source_attach(struct bcast_sub *sub, struct source *source, const str
     }
     note_missed(source, &start);
     source->channel = channel;
-    return BCAST_OK;
-}
-
-/* The last step, when no reader is in its ring: with the channel the ring may go, once nothing of it is pinned. */
-static void source_leave(struct source *source)
-{
-    if (source->channel != NULL)
-        channel_unref(source->channel);
-    source->channel = NULL;
+    if (sub->b->io != NULL && (status = io_ask(sub->b->io, channel)) != BCAST_OK) {
+        cursor_detach(cursor);
+        cursor_close(cursor);
+        source_leave(source);
+    }
+    return status;
 }
 
 /* Publishers no longer wait for it, nothing more is received. Once. */
@@ -137,6 +142,8 @@ static void enlist(struct bcast_sub *sub)
     b->subs = sub;
     if (b->shut)
         sub_attend(sub, ATTENTION_CLOSED);
+    if (b->io != NULL && io_refusal(b->io, sub->first.channel) != BCAST_OK)
+        sub_attend(sub, ATTENTION_FAILED); /* between the broker's word and now */
     pthread_mutex_unlock(&b->mutex);
     atomic_fetch_add_explicit(&b->registry->subscriptions, 1, memory_order_relaxed);
 }
@@ -170,7 +177,7 @@ static void end(struct bcast_sub *sub)
         bell_unref(&sub->bell);
 }
 
-/* The first half of adding a channel: in its ring, and on the list, but the broker has not been asked. */
+/* The first half of adding a channel: in its ring, and on the list, and the broker has been asked. */
 static int source_begin(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings,
                         const char *name, size_t size)
 {
@@ -194,10 +201,10 @@ static int source_begin(struct bcast_sub *sub, struct source *source, const stru
 }
 
 /* The second half: the broker's word. On failure the source stays on the list, removed. */
-static int source_finish(struct bcast_sub *sub, struct source *source)
+static int source_finish(struct bcast_sub *sub, struct source *source, int64_t deadline_ns)
 {
     struct bcast *b = sub->b;
-    int status = b->io == NULL ? BCAST_OK : io_want(b->io, source->channel, clock_deadline(sub->timeout_ms));
+    int status = b->io == NULL ? BCAST_OK : io_await(b->io, source->channel, deadline_ns);
     pthread_mutex_lock(&b->mutex);
     if (status != BCAST_OK)
         source_detach(source);
@@ -206,23 +213,52 @@ static int source_finish(struct bcast_sub *sub, struct source *source)
     return status;
 }
 
-static int add_all(struct bcast_sub *sub, const struct sub_settings *settings, const char *const *channels,
-                   const size_t *sizes, size_t count)
+/* Instead of the second half: another channel of the same call has failed, for a reason that stays this thread's. */
+static void source_abandon(struct bcast_sub *sub, struct source *source)
 {
-    for (size_t i = 0; i < count; i++) {
+    struct bcast *b = sub->b;
+    if (b->io != NULL)
+        io_unask(b->io, source->channel);
+    pthread_mutex_lock(&b->mutex);
+    source_detach(source);
+    source->opening = false;
+    pthread_mutex_unlock(&b->mutex);
+}
+
+/* All in their rings, and asked for; fewer, if one fails. */
+static int begin_all(struct bcast_sub *sub, const struct sub_settings *settings, const char *const *channels,
+                     const size_t *sizes, size_t count)
+{
+    int status = BCAST_OK;
+    for (size_t i = 0; i < count && status == BCAST_OK; i++) {
         struct source *source = i == 0 ? &sub->first : memory_get(sizeof *source);
         if (source == NULL)
             return error_nomem();
-        int status = source_begin(sub, source, settings, channels[i], sizes != NULL ? sizes[i] : 0);
+        status = source_begin(sub, source, settings, channels[i], sizes != NULL ? sizes[i] : 0);
         if (status != BCAST_OK && source != &sub->first)
             memory_put(source);
+    }
+    return status;
+}
+
+/* Nobody reads it yet. */
+static int add_all(struct bcast_sub *sub, const struct sub_settings *settings, const char *const *channels,
+                   const size_t *sizes, size_t count)
+{
+    int status = begin_all(sub, settings, channels, sizes, count);
+    int64_t deadline = clock_deadline(sub->timeout_ms);
+    for (struct source *source = &sub->first; source != NULL; source = source->next) {
+        if (source->channel == NULL)
+            continue; /* the first did not even begin */
         if (status == BCAST_OK)
-            status = source_finish(sub, source);
-        if (status != BCAST_OK)
-            return status;
-        if (count > 1)
+            status = source_finish(sub, source, deadline);
+        else
+            source_abandon(sub, source);
+        if (status == BCAST_OK && count > 1)
             bell_put_rung(&sub->bell, &source->cursor.waiter); /* the first look at each arms it */
     }
+    if (status != BCAST_OK)
+        return status;
     atomic_store_explicit(&sub->alone, count == 1, memory_order_relaxed);
     if (count == 1)
         atomic_store_explicit(&sub->active, &sub->first, memory_order_release);
@@ -266,7 +302,7 @@ static int sub_ended(const struct bcast_sub *sub)
 {
     if (!os_guard_raised(&sub->b->guard))
         return bcast_ended(sub->b);
-    if (atomic_load(&sub->attention) & ~ATTENTION_CHANGED)
+    if (atomic_load(&sub->attention) & (ATTENTION_CLOSED | ATTENTION_DISCONNECTED))
         return error_set(BCAST_ERR_CLOSED, "the subscription was cancelled");
     return BCAST_OK;
 }
@@ -289,7 +325,7 @@ int bcast_add_channel(struct bcast_sub *sub, const char *channel, size_t size)
         memory_put(source);
         return status;
     }
-    status = source_finish(sub, source);
+    status = source_finish(sub, source, clock_deadline(sub->timeout_ms));
     if (status != BCAST_OK)
         return status; /* removed already: a reader, or unsubscribe, frees it */
     bell_put_rung(&sub->bell, &source->cursor.waiter);
@@ -317,6 +353,29 @@ int bcast_remove_channel(struct bcast_sub *sub, const char *channel, size_t size
     pthread_mutex_unlock(&sub->b->mutex);
     if (source != NULL)
         sub_attend(sub, ATTENTION_CHANGED);
+    return status;
+}
+
+bool sub_has(const struct bcast_sub *sub, const struct channel *channel)
+{
+    for (const struct source *s = &sub->first; s != NULL; s = s->next)
+        if (s->channel == channel && !atomic_load(&s->removed) && !s->opening)
+            return true;
+    return false;
+}
+
+int sub_failure(struct bcast_sub *sub)
+{
+    int status = BCAST_OK;
+    /* Before the look: whoever raises it later finds it, or is found by it. */
+    atomic_fetch_and(&sub->attention, (uint8_t)~ATTENTION_FAILED);
+    pthread_mutex_lock(&sub->b->mutex);
+    for (struct source *s = &sub->first; s != NULL && status == BCAST_OK; s = s->next)
+        if (s->channel != NULL && !atomic_load(&s->removed) && !s->opening)
+            status = io_refusal(sub->b->io, s->channel);
+    pthread_mutex_unlock(&sub->b->mutex);
+    if (status != BCAST_OK)
+        atomic_fetch_or(&sub->attention, ATTENTION_FAILED); /* every call is told */
     return status;
 }
 

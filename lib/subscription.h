@@ -27,7 +27,8 @@ struct source { /* one channel of a subscription */
 enum attention {
     ATTENTION_CLOSED = 1,       /* cancelled, or the broadcast was shut down */
     ATTENTION_DISCONNECTED = 2, /* overflowed */
-    ATTENTION_CHANGED = 4       /* channels were added or removed */
+    ATTENTION_CHANGED = 4,      /* channels were added or removed */
+    ATTENTION_FAILED = 8        /* the broker will send no more of a channel: an end, behind what is there */
 };
 
 struct bcast_sub {
@@ -68,6 +69,10 @@ static inline struct bcast_sub *sub_of_holds(struct holds *holds)
 
 /* Wakes everybody who waits on it, for a reason they will find in `attention`. Any thread. */
 void sub_attend(struct bcast_sub *sub, uint32_t reasons);
+
+/* Why nothing more will come of one of its channels, with its text; BCAST_OK: it may. A reader that has found nothing. */
+int sub_failure(struct bcast_sub *sub);
+bool sub_has(const struct bcast_sub *sub, const struct channel *channel); /* with the broadcast's mutex */
 
 /* Frees removed sources that nothing refers to any more. By a reader that has the turn and is alone inside. */
 void sub_forget_removed(struct bcast_sub *sub);

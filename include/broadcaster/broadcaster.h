@@ -112,6 +112,7 @@ struct bcast_options {
     size_t keep_bytes;         /* budget for bcast_keep over all subscriptions; default 64 MiB */
     size_t queue_bytes;        /* messages waiting to be sent to a broker; default 64 MiB */
     size_t queue_messages;     /* default 65,536 */
+    int queue_ms;              /* and for so long, while there is no connection: BCAST_ERR_CONNECT; default: no bound */
     size_t thread_stack_bytes; /* of the library's own threads; default: the system's */
     const int *thread_cpus;    /* CPUs the library's threads may run on; NULL: all. Read during open only */
     size_t thread_cpu_count;

@@ -232,6 +232,7 @@ struct options {
     std::size_t keep_bytes = 0;
     std::size_t queue_bytes = 0;
     std::size_t queue_messages = 0;
+    int queue_ms = 0;
     std::size_t thread_stack_bytes = 0;
     std::vector<int> thread_cpus = {};
 };
@@ -958,6 +959,7 @@ class broadcast
         raw.keep_bytes = options.keep_bytes;
         raw.queue_bytes = options.queue_bytes;
         raw.queue_messages = options.queue_messages;
+        raw.queue_ms = options.queue_ms;
         raw.thread_stack_bytes = options.thread_stack_bytes;
         raw.thread_cpus = options.thread_cpus.empty() ? nullptr : options.thread_cpus.data();
         raw.thread_cpu_count = options.thread_cpus.size();

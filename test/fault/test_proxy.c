@@ -22,7 +22,7 @@ struct echo {
     _Atomic unsigned open, ended, reset; /* connections */
 };
 
-#define DIE '\1' /* to be said to the server: it resets this connection */
+#define DIE '\xfe' /* to be said to the server: it resets this connection */
 
 struct visit {
     struct echo *echo;

@@ -310,6 +310,83 @@ static void reconnect_is_a_gap(void **state)
     assert_string_equal(states, "cCLcLcLcCX");
 }
 
+static void expect_gap_and_end(struct bcast_sub *sub, const char *why)
+{
+    struct bcast_event event = BCAST_EVENT_INIT;
+    must(bcast_next(sub, &event, 20000));
+    assert_int_equal(event.kind, BCAST_GAP);
+    for (int i = 0; i < 3; i++) { /* every call is told */
+        must_be(BCAST_ERR_REFUSED, bcast_next(sub, &event, 20000));
+        assert_non_null(strstr(bcast_error_text(), why));
+    }
+}
+
+static void *wait_for_the_end(void *argument)
+{
+    struct bcast_event event = BCAST_EVENT_INIT;
+    test_expect(argument, &event, "before");
+    bcast_release(&event);
+    expect_gap_and_end(argument, "wrong password");
+    return NULL;
+}
+
+/* The broker will never want us again: who waits is told, behind what there was. */
+static void terminal_failure_ends_subscriptions(void **state)
+{
+    static const char *const names[] = {"x", "y"};
+    struct puppet p = {.terminal = true};
+    struct bcast *b = open_puppet(&p, 0);
+    struct bcast_sub *sub = test_subscribe(b, "x", BCAST_DROP_OLDEST, 0), *many;
+    struct bcast_event event = BCAST_EVENT_INIT;
+    pthread_t waiting;
+    int messages = 0;
+    (void)state;
+    must(bcast_subscribe_many(b, names, NULL, 2, NULL, &many));
+    test_start(&waiting, wait_for_the_end, sub);
+    test_publish(b, "x", "before");
+    must(bcast_flush(b, 20000));
+    while (test_stats(sub).received == 0)
+        sched_yield();
+    p.fail_connects = 1;
+    p.lose = true;
+    p.sink->wake(p.sink);
+    pthread_join(waiting, NULL);
+    for (int i = 0; i < 4; i++) { /* the puppet gives every topic everything; the order of channels is free */
+        must(bcast_next(many, &event, 20000));
+        messages += event.kind == BCAST_MESSAGE;
+    }
+    assert_int_equal(messages, 2);
+    must_be(BCAST_ERR_REFUSED, bcast_next(many, &event, 20000));
+    bcast_unsubscribe(sub);
+    bcast_unsubscribe(many);
+    bcast_close(b);
+}
+
+/* The connection is back, but the broker does not want to send this channel any more: no silence. */
+static void refused_when_asked_again(void **state)
+{
+    struct puppet p = {0};
+    struct bcast *b = open_puppet(&p, 0);
+    struct bcast_sub *sub = test_subscribe(b, "x", BCAST_DROP_OLDEST, 0), *again;
+    (void)state;
+    p.refuse = true;
+    p.lose = true;
+    p.sink->wake(p.sink);
+    expect_gap_and_end(sub, "no permission");
+    must_be(BCAST_ERR_REFUSED, bcast_subscribe(b, "x", NULL, &again));
+    p.refuse = false; /* asking is allowed, and then both hear it */
+    again = test_subscribe(b, "x", BCAST_DROP_OLDEST, 0);
+    test_publish(b, "x", "after");
+    for (int i = 0; i < 2; i++) {
+        struct bcast_event event = BCAST_EVENT_INIT;
+        test_expect(i == 0 ? again : sub, &event, "after");
+        bcast_release(&event);
+    }
+    bcast_unsubscribe(sub);
+    bcast_unsubscribe(again);
+    bcast_close(b);
+}
+
 static void resuming_backend_has_no_gap(void **state)
 {
     struct puppet p = {.can = BCAST_CAN_RESUME};
@@ -383,6 +460,35 @@ static void close_gives_every_message_a_result(void **state)
         must(bcast_publish_message(b, &message));
     bcast_close(b);
     assert_int_equal(counts[2], 100); /* never sent: closed */
+}
+
+/* Without a connection a message waits for queue_ms; a later one is judged by its own time. */
+static void queue_expires(void **state)
+{
+    struct puppet p = {.fail_connects = 1000000};
+    struct bcast_options options = bcast_options_init();
+    struct bcast *b;
+    _Atomic int counts[3] = {0};
+    struct bcast_message message = counted_message(counts);
+    (void)state;
+    options.open_timeout_ms = BCAST_NOWAIT;
+    options.queue_ms = -1;
+    must_be(BCAST_ERR_INVALID, bcast_open_backend(&puppet_backend, &p, &options, &b));
+    options.queue_ms = 50;
+    must(bcast_open_backend(&puppet_backend, &p, &options, &b));
+    for (int i = 0; i < 2000; i++)
+        must(bcast_publish_message(b, &message));
+    must_be(BCAST_ERR_PUBLISH, bcast_flush(b, 20000));
+    must(bcast_publish_message(b, &message)); /* the I/O thread has gone to sleep since */
+    must_be(BCAST_ERR_PUBLISH, bcast_flush(b, 20000));
+    assert_int_equal(stats_of(b).failed, 2001);
+    assert_int_equal(counts[0] + counts[1] + counts[2], 2001);
+    p.next_number = 2001;
+    p.fail_connects = 0;
+    until(stats_of(b).queued == 0 && p.connected);
+    must(bcast_publish_message(b, &message));
+    must(bcast_flush(b, 20000));
+    bcast_close(b);
 }
 
 static void full_queue(void **state)
@@ -573,6 +679,9 @@ int main(void)
         cmocka_unit_test(round_trip),
         cmocka_unit_test(open_fails_or_waits),
         cmocka_unit_test(terminal_failure),
+        cmocka_unit_test(terminal_failure_ends_subscriptions),
+        cmocka_unit_test(refused_when_asked_again),
+        cmocka_unit_test(queue_expires),
         cmocka_unit_test(reconnect_is_a_gap),
         cmocka_unit_test(resuming_backend_has_no_gap),
         cmocka_unit_test(results),
