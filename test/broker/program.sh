@@ -36,7 +36,7 @@ printf 'kill\nstart\nnonsense\n' | "$broker" redis --maxclients 77 2> /dev/null 
 # What goes wrong is said.
 "$broker" redis --no-such-option yes < /dev/null 2>&1 | grep -q no-such-option || fail "the server's complaint is not shown"
 "$broker" nonsense < /dev/null 2>&1 | grep -q "there are: redis" || fail "the kinds are not shown"
-mkdir bin.$$
-trap 'rm -rf "bin.$$"' EXIT
-for tool in sh env dirname rm; do ln -s "$(command -v $tool)" "bin.$$/"; done
-PATH=$PWD/bin.$$ "$broker" redis < /dev/null 2>&1 | grep -q 'apt-get install redis-server' || fail "the package is not named"
+bin=$(mktemp -d)
+trap 'rm -rf "$bin"' EXIT
+for tool in sh env dirname rm; do ln -s "$(command -v $tool)" "$bin/"; done
+PATH=$bin "$broker" redis < /dev/null 2>&1 | grep -q 'apt-get install redis-server' || fail "the package is not named"
