@@ -19,7 +19,9 @@ case $kind in
     [ -f "$DIR/ca.pem" ] || sh "$here/certs.sh" "$DIR"
     set -- --tls-cert-file "$DIR/$certificate.pem" --tls-key-file "$DIR/$certificate.key" --tls-ca-cert-file "$DIR/ca.pem" \
       --tls-auth-clients "$clients" "$@"
-    tell URL "rediss://localhost:$PORT/0"
+    url="rediss://localhost:$PORT/0?tls_ca=$DIR/ca.pem"
+    [ $kind != redis_mtls ] || url="$url&tls_cert=$DIR/client.pem&tls_key=$DIR/client.key"
+    tell URL "$url"
     tell CA "$DIR/ca.pem" ;;
   redis_acl)
     set -- --requirepass secret --user full on '>full-password' '~*' '&*' +@all \

@@ -1,8 +1,8 @@
 /* Publishers and subscriptions over a real broker, while the network and the broker fail in random ways; checks promise 1.
- *     campaign [--kind redis] [--url-scheme redis] [--seed N] [--seconds N | --rounds N] [--faults N] [--duplicates]
+ *     campaign [--kind redis] [--url-scheme SCHEME] [--seed N] [--seconds N | --rounds N] [--faults N] [--duplicates]
  *              [--verbose]
- * Kind memory: memory://, without a broker and faults. --duplicates: messages may come twice. What a round does comes from
- * its seed, as far as time allows: a failing run prints it. */
+ * Kind memory: memory://, without a broker and faults. --url-scheme: another than that of the broker's URL. --duplicates:
+ * messages may come twice. What a round does comes from its seed, as far as time allows: a failing run prints it. */
 #define _GNU_SOURCE
 #include "broker.h"
 #include "ledger.h"
@@ -310,18 +310,34 @@ static void end_broadcast(struct bcast *b)
 
 /* ------------------------------------------------------------------------------------------------------------ rounds -- */
 
+/* The broker's URL, with the scheme asked for, and another port. */
+static void make_url(struct round *round, unsigned port, char *out, size_t size)
+{
+    const char *url = round->broker != NULL ? broker_url(round->broker) : "memory://campaign";
+    const char *rest = strstr(url, "://");
+    char digits[16];
+    int scheme = (int)(rest - url);
+    snprintf(digits, sizeof digits, ":%u/", round->broker != NULL ? broker_port(round->broker) : 0);
+    const char *at = strstr(rest, digits);
+    if (options->scheme != NULL)
+        snprintf(out, size, "%s", options->scheme);
+    else
+        snprintf(out, size, "%.*s", scheme, url);
+    size_t used = strlen(out);
+    if (at == NULL)
+        snprintf(out + used, size - used, "%s", rest);
+    else
+        snprintf(out + used, size - used, "%.*s:%u/%s", (int)(at - rest), rest, port, at + strlen(digits));
+}
+
 static void open_both(struct round *round)
 {
     struct bcast_options open_options = bcast_options_init();
-    char far[200];
+    char near[500], far[500];
     open_options.open_timeout_ms = PATIENCE_MS;
     open_options.publish_timeout_ms = 500;
-    snprintf(far, sizeof far, "memory://campaign");
-    const char *near = far;
-    if (round->broker != NULL) {
-        near = broker_url(round->broker);
-        snprintf(far, sizeof far, "%s://127.0.0.1:%u/0", options->scheme, proxy_port(round->proxy));
-    }
+    make_url(round, round->broker != NULL ? broker_port(round->broker) : 0, near, sizeof near);
+    make_url(round, round->proxy != NULL ? proxy_port(round->proxy) : 0, far, sizeof far);
     CHECK(bcast_open(near, &open_options, &round->near) == BCAST_OK, "open %s", near);
     CHECK(bcast_open(far, &open_options, &round->far) == BCAST_OK, "open %s", far);
 }
@@ -457,7 +473,7 @@ static bool read_options(struct options *o, int count, char **words)
 
 int main(int count, char **words)
 {
-    struct options o = {.kind = "redis", .scheme = "redis", .faults = 10, .seed = (uint64_t)time(NULL) * 1000003};
+    struct options o = {.kind = "redis", .faults = 10, .seed = (uint64_t)time(NULL) * 1000003};
     pthread_t watcher;
     if (!read_options(&o, count, words)) {
         fprintf(stderr, "usage: campaign [--kind KIND] [--url-scheme SCHEME] [--seed N] [--seconds N | --rounds N] "

@@ -302,6 +302,9 @@ static void test_pieces(void **state)
     pieces(&(struct proxy_rule){.piece = 7, .any_piece = true, .seed = 5}, 1, 7, 200);
     pieces(&(struct proxy_rule){.piece = 7}, 6, 7, 143);
     pieces(&(struct proxy_rule){.merge_bytes = 900}, 1000, 1000, 1);
+    struct pump empty = {0};
+    assert_int_equal(pump_room(&empty, &(struct proxy_rule){.piece = 1}), PUMP_ROOM);
+    assert_int_equal(pump_room(&empty, &(struct proxy_rule){.silent = true}), 0); /* so the sender comes to a stop */
     proxy_rule(p, PROXY_TO_CLIENT, &(struct proxy_rule){.piece = 1});
     proxy_rule(p, PROXY_TO_SERVER, &(struct proxy_rule){.piece = 3, .any_piece = true});
     works();
