@@ -65,7 +65,7 @@ const char *const *broker_kinds(void)
     return names;
 }
 
-/* ------------------------------------------------------------------------------------------------------ is it up? -- */
+/* ----------------------------------------------------------------------------------------------------- is it up? -- */
 
 static bool ask(int fd, const char *question, char *answer, size_t size)
 {
@@ -96,7 +96,7 @@ static bool redis_answers(struct broker *b)
     return good;
 }
 
-/* --------------------------------------------------------------------------------------------------------- waiting -- */
+/* ------------------------------------------------------------------------------------------------------- waiting -- */
 
 static time_t seconds(void)
 {
@@ -139,7 +139,7 @@ static bool await_end(struct broker *b)
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------------------- the start -- */
+/* ----------------------------------------------------------------------------------------------------- the start -- */
 
 static int complain(struct broker *b, const char *what)
 {
@@ -153,8 +153,8 @@ static int complain(struct broker *b, const char *what)
     return -1;
 }
 
-/* Whoever binds with SO_REUSEADDR, as servers do, may listen on a port that another socket is merely bound to in the same
- * way; and the system gives it to nobody. So ports cannot collide, nor be taken while a server is down. */
+/* Whoever binds with SO_REUSEADDR, as servers do, may listen on a port that another socket is merely bound to in the
+ * same way; and the system gives it to nobody. So ports cannot collide, nor be taken while a server is down. */
 static int reserve(struct broker *b, unsigned i)
 {
     struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -362,7 +362,7 @@ int broker_start(const char *kind, struct broker **out)
     return broker_start_with(kind, NULL, out);
 }
 
-/* --------------------------------------------------------------------------------------------------- while it runs -- */
+/* ------------------------------------------------------------------------------------------------- while it runs -- */
 
 int broker_kill(struct broker *b)
 {
@@ -452,7 +452,7 @@ void broker_end(struct broker *b)
     free(b);
 }
 
-/* ------------------------------------------------------------------------------------------------- what is said of it -- */
+/* -------------------------------------------------------------------------------------------- what is said of it -- */
 
 const char *broker_value(struct broker *b, const char *name)
 {

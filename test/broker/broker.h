@@ -6,8 +6,8 @@
  *         ...
  *         broker_end(redis);
  *     }
- * Calls that return int return 0, or -1 having said why on stderr, with what the server had to say. One thread at a time
- * per broker. */
+ * Calls that return int return 0, or -1 having said why on stderr, with what the server had to say. One thread at a
+ * time per broker. */
 #ifndef BROKER_H
 #define BROKER_H
 

@@ -29,12 +29,14 @@ status=0
 
 # By hand: what it prints, and arguments for the server.
 "$broker" redis --maxclients 77 < /dev/null | grep -q '^URL=redis://127.0.0.1:[0-9]*/0$' || fail "no URL"
-printf 'kill\nstart\nnonsense\n' | "$broker" redis --maxclients 77 2> /dev/null | grep -c '^ok$' | grep -qx 2 || fail "not obeyed"
+printf 'kill\nstart\nnonsense\n' | "$broker" redis --maxclients 77 2> /dev/null | grep -c '^ok$' | grep -qx 2 ||
+  fail "not obeyed"
 "$broker" redis --maxclients 77 -- sh -euc '[ "$(redis-cli -u "$URL" config get maxclients | tail -1)" = 77 ]' ||
   fail "the arguments did not reach the server"
 
 # What goes wrong is said.
-"$broker" redis --no-such-option yes < /dev/null 2>&1 | grep -q no-such-option || fail "the server's complaint is not shown"
+"$broker" redis --no-such-option yes < /dev/null 2>&1 | grep -q no-such-option ||
+  fail "the server's complaint is not shown"
 "$broker" nonsense < /dev/null 2>&1 | grep -q "there are: redis" || fail "the kinds are not shown"
 bin=$(mktemp -d)
 trap 'rm -rf "$bin"' EXIT

@@ -17,8 +17,8 @@ case $kind in
       redis_tls_wrong_host) certificate=wrong_host ;;
     esac
     [ -f "$DIR/ca.pem" ] || sh "$here/certs.sh" "$DIR"
-    set -- --tls-cert-file "$DIR/$certificate.pem" --tls-key-file "$DIR/$certificate.key" --tls-ca-cert-file "$DIR/ca.pem" \
-      --tls-auth-clients "$clients" "$@"
+    set -- --tls-cert-file "$DIR/$certificate.pem" --tls-key-file "$DIR/$certificate.key" \
+      --tls-ca-cert-file "$DIR/ca.pem" --tls-auth-clients "$clients" "$@"
     url="rediss://localhost:$PORT/0?tls_ca=$DIR/ca.pem"
     [ $kind != redis_mtls ] || url="$url&tls_cert=$DIR/client.pem&tls_key=$DIR/client.key"
     tell URL "$url"

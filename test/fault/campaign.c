@@ -1,8 +1,8 @@
-/* Publishers and subscriptions over a real broker, while the network and the broker fail in random ways; checks promise 1.
+/* Publishers and subscriptions over a real broker, while the network and the broker fail at random; checks promise 1.
  *     campaign [--kind redis] [--url-scheme SCHEME] [--seed N] [--seconds N | --rounds N] [--faults N] [--duplicates]
  *              [--verbose]
- * Kind memory: memory://, without a broker and faults. --url-scheme: another than that of the broker's URL. --duplicates:
- * messages may come twice. What a round does comes from its seed, as far as time allows: a failing run prints it. */
+ * Kind memory: memory://, without a broker and faults. --url-scheme: another than that of the broker's URL.
+ * --duplicates: messages may come twice. What a round does comes from its seed, as far as time allows: a failing run prints it. */
 #define _GNU_SOURCE
 #include "broker.h"
 #include "ledger.h"
@@ -79,7 +79,7 @@ struct round {
 
 static _Atomic uint64_t progress;
 
-/* ------------------------------------------------------------------------------------------------------- publishing -- */
+/* ---------------------------------------------------------------------------------------------------- publishing -- */
 
 static void pause_us(uint64_t us)
 {
@@ -125,7 +125,7 @@ static void *publish_all(void *argument)
     return NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------------ subscribing -- */
+/* --------------------------------------------------------------------------------------------------- subscribing -- */
 
 static unsigned channel_of(const struct bcast_event *event)
 {
@@ -179,7 +179,7 @@ static void subscribe(struct round *round, unsigned index)
         CHECK(pthread_create(&s->threads[w], NULL, read_all, s) == 0, "thread");
 }
 
-/* ----------------------------------------------------------------------------------------------------------- faults -- */
+/* -------------------------------------------------------------------------------------------------------- faults -- */
 
 static void server_fault(struct round *round, enum server_fault fault)
 {
@@ -223,7 +223,7 @@ static void run_faults(struct round *round)
         proxy_calm(round->proxy);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- the end -- */
+/* ------------------------------------------------------------------------------------------------------- the end -- */
 
 static int64_t now_ms(void)
 {
@@ -308,7 +308,7 @@ static void end_broadcast(struct bcast *b)
     bcast_close(b);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ rounds -- */
+/* -------------------------------------------------------------------------------------------------------- rounds -- */
 
 /* The broker's URL, with the scheme asked for, and another port. */
 static void make_url(struct round *round, unsigned port, char *out, size_t size)
@@ -413,7 +413,7 @@ static void *watch(void *argument)
     return argument;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- figures -- */
+/* ------------------------------------------------------------------------------------------------------- figures -- */
 
 static void print_totals(void)
 {

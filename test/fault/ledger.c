@@ -4,7 +4,7 @@
 
 _Atomic uint64_t ledger_seed;
 
-/* ------------------------------------------------------------------------------------------------------- payloads -- */
+/* ------------------------------------------------------------------------------------------------------ payloads -- */
 
 static uint64_t checksum(const unsigned char *payload, size_t size)
 {
@@ -43,7 +43,7 @@ void ledger_result(void *context, int status)
     CHECK(before == FATE_PENDING, "a second result, %d: there was %d", status, before);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- views -- */
+/* --------------------------------------------------------------------------------------------------------- views -- */
 
 void view_begin(struct view *view, struct ledger *ledger, bool shared)
 {
@@ -149,7 +149,7 @@ static void take_gap(struct view *view, const struct bcast_event *event, unsigne
         view->gap[c][p] = true;
 }
 
-/* A gap says the sequence of what comes next; one that came through the broker's connection may take a sequence itself. */
+/* A gap says the sequence of what comes next; one that the broker's connection caused may take one itself. */
 static void check_sequence(struct view *view, const struct bcast_event *event, unsigned c)
 {
     bool is_gap = event->kind == BCAST_GAP, known = view->known[c];

@@ -1,6 +1,6 @@
 /* What was published and what became of it, and what each subscription saw: promise 1, checked.
- * Every message after the barrier is delivered in order, or covered by a gap at its place; every one that was accepted has
- * exactly one result. */
+ * Every message after the barrier is delivered in order, or covered by a gap at its place; every one that was accepted
+ * has exactly one result. */
 #ifndef LEDGER_H
 #define LEDGER_H
 

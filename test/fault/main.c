@@ -2,8 +2,8 @@
  *     proxy LISTEN_PORT HOST:PORT [--seed N [--hostile]] [--verbose] [COMMAND...]
  * LISTEN_PORT 0: a free one; PORT=... is printed. With --seed it runs a plan. Each COMMAND, and then each line on stdin
  * until that ends, is one of
- *     to-server NAME=VALUE...    to-client NAME=VALUE...    the rule: delay jitter piece any merge merge-ms rate silent flips
- *                                                          replace action after times bytes seed
+ *     to-server NAME=VALUE...    to-client NAME=VALUE...    the rule: delay jitter piece any merge merge-ms rate
+ *                                                          silent flips replace action after times bytes seed
  *     door open|refuse|slam|mute|ignore       cut       fin       half-fin to-server|to-client
  *     inject to-server|to-client TEXT         plan SEED calm      stats
  * and is answered with ok, or a complaint. Actions: reset fin half-fin inject silence. */

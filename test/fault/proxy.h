@@ -27,8 +27,8 @@ enum proxy_action {
     PROXY_SILENCE,  /* from there on nothing is passed on this way, until a new rule */
 };
 
-/* What happens to bytes that go one way. All zero: they are passed on as they come. What chance decides, the seed and the
- * place decide: the number of the connection, the way, and how many bytes came before. */
+/* What happens to bytes that go one way. All zero: they are passed on as they come. What chance decides, the seed and
+ * the place decide: the number of the connection, the way, and how many bytes came before. */
 struct proxy_rule {
     uint64_t seed;
     unsigned delay_ms, jitter_ms; /* each read's bytes arrive that much later, and up to jitter_ms more; in order */
@@ -97,8 +97,8 @@ enum proxy_fault {
 };
 const char *proxy_fault_name(enum proxy_fault fault);
 
-/* One fault after the other, with calm in between, all from the seed, until proxy_calm. Each ends after a number of bytes
- * and, since some let no bytes through, at the latest after a time. */
+/* One fault after the other, with calm in between, all from the seed, until proxy_calm. Each ends after a number of
+ * bytes and, since some let no bytes through, at the latest after a time. */
 enum { PROXY_HOSTILE = 1, PROXY_LOUD = 2 /* says on stderr what it does */ };
 void proxy_plan(struct proxy *p, uint64_t seed, int flags);
 

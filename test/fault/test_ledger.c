@@ -1,5 +1,5 @@
-/* Does the campaign's checker notice what it is there for? Each case is a short story told to a view; those that break the
- * promise must end the process. */
+/* Does the campaign's checker notice what it is there for? Each case is a short story told to a view; those that
+ * break the promise must end the process. */
 #define _GNU_SOURCE
 #include "test.h"
 
