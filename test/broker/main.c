@@ -1,8 +1,8 @@
 /* Starts a broker by hand or for a script:
  *     broker KIND [ARGUMENT OF THE SERVER...] [-- COMMAND [WORD...]]
  * Without COMMAND it prints what there is to know, NAME=VALUE, and obeys the lines on stdin until that ends: kill,
- * start, stop, restart, pause, resume; each is answered with ok or failed. With COMMAND it runs that, with the same in the
- * environment, and ends with its status; the command may say
+ * start, stop, restart, pause, resume; each is answered with ok or failed. With COMMAND it runs that, with the same in
+ * the environment, and ends with its status; the command may say
  *     echo kill > "$BROKER_CONTROL" && read -r answer < "$BROKER_ANSWER"
  */
 #define _GNU_SOURCE

@@ -2,7 +2,8 @@
  *     campaign [--kind redis] [--url-scheme SCHEME] [--seed N] [--seconds N | --rounds N] [--faults N] [--duplicates]
  *              [--verbose]
  * Kind memory: memory://, without a broker and faults. --url-scheme: another than that of the broker's URL.
- * --duplicates: messages may come twice. What a round does comes from its seed, as far as time allows: a failing run prints it. */
+ * --duplicates: messages may come twice. What a round does comes from its seed, as far as time allows: a failing run
+ * prints it. */
 #define _GNU_SOURCE
 #include "broker.h"
 #include "ledger.h"
