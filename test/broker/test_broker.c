@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -277,6 +278,21 @@ static void test_arguments(void **state)
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 }
 
+/* A socket that a client library did not mark stays open for its peer as long as anyone has it. */
+static void test_inherits_nothing(void **state)
+{
+    (void)state;
+    int ends[2];
+    char byte;
+    assert_int_equal(pipe(ends), 0);
+    struct broker *b = start("redis");
+    close(ends[1]);
+    assert_int_equal(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
+    assert_int_equal(read(ends[0], &byte, 1), 0);
+    close(ends[0]);
+    broker_end(b);
+}
+
 struct left {
     pid_t pid;
     char log[200];
@@ -342,9 +358,11 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_kind),  cmocka_unit_test(test_restart),   cmocka_unit_test(test_what_is_kept),
-        cmocka_unit_test(test_two_at_once), cmocka_unit_test(test_pause),     cmocka_unit_test(test_users),
-        cmocka_unit_test(test_tls),         cmocka_unit_test(test_arguments), cmocka_unit_test(test_crash),
+        cmocka_unit_test(test_every_kind),   cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_what_is_kept), cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_pause),        cmocka_unit_test(test_users),
+        cmocka_unit_test(test_tls),          cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_crash),        cmocka_unit_test(test_inherits_nothing),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
