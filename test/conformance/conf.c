@@ -151,11 +151,27 @@ const char *conf_name(struct conf_test *t, const char *what)
     return name;
 }
 
+/* An error in the log is the library's word on a backend that breaks its contract. Told at the end: the I/O thread must
+ * not be left by a jump. */
+static void note_log(void *context, enum bcast_log_level level, const char *text)
+{
+    struct conf_test *t = context;
+    if (level != BCAST_LOG_ERROR)
+        return;
+    pthread_mutex_lock(&t->mutex);
+    if (!t->complained)
+        snprintf(t->complaint, sizeof t->complaint, "%s", text);
+    t->complained = true;
+    pthread_mutex_unlock(&t->mutex);
+}
+
 struct bcast *conf_open(struct conf_test *t, const struct bcast_options *options)
 {
     struct bcast_options with = options != NULL ? *options : bcast_options_init();
     struct conf_handle *handle = conf_memory(t, sizeof *handle);
     with.backends = t->with.backends;
+    with.on_log = note_log;
+    with.log_context = t;
     with.open_timeout_ms = with.open_timeout_ms != 0 ? with.open_timeout_ms : t->with.deadline_ms;
     with.publish_timeout_ms = with.publish_timeout_ms != 0 ? with.publish_timeout_ms : t->with.deadline_ms;
     int status = t->with.open != NULL ? t->with.open(t->with.context, &with, &handle->b)
@@ -296,6 +312,10 @@ static void clean_up(struct conf_test *t)
     for (struct conf_memory *memory = t->memory, *next; memory != NULL; memory = next) {
         next = memory->next;
         free(memory);
+    }
+    if (t->complained && !t->failed) {
+        snprintf(t->reason, sizeof t->reason, "expected no errors in the log, got: %s", t->complaint);
+        t->failed = true;
     }
     if (t->down)
         (void)t->with.start(t->with.context); /* for the next case */

@@ -58,8 +58,8 @@ struct conf_test {
     struct conf_memory *memory;
     struct conf_thread *threads;
     _Atomic bool failed;
-    bool skipped;
-    char reason[768];
+    bool skipped, complained;
+    char reason[768], complaint[256];
 };
 
 /* ------------------------------------------------------------------------------------------------- ways to end -- */

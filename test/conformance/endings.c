@@ -38,7 +38,7 @@ static void cancel(struct conf_test *t)
 {
     for (unsigned round = conf_scale(t, 100, 5); round-- > 0;) {
         struct waiters *w = start_waiters(t, 4);
-        for (uint32_t yields = conf_random(&t->random) % 200; yields-- > 0;)
+        for (uint32_t yields = conf_random(&t->random) % 50; yields-- > 0;)
             sched_yield(); /* so that it sometimes finds them asleep; it must wake them wherever they are */
         MUST(t, bcast_cancel(w->shared->sub));
         conf_join(t);
@@ -97,7 +97,7 @@ static void shutdown_wakes(struct conf_test *t)
         conf_start(t, keep_publishing, busy);
         conf_start(t, keep_flushing, busy);
         conf_start(t, keep_subscribing, busy);
-        for (uint32_t yields = conf_random(&t->random) % 200; yields-- > 0;)
+        for (uint32_t yields = conf_random(&t->random) % 50; yields-- > 0;)
             sched_yield();
         MUST(t, bcast_shutdown(w->b));
         UNTIL(t, w->ended == 1 && busy->ended == 3, "everything that waits is woken by a shutdown");
