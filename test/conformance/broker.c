@@ -122,8 +122,11 @@ static void capabilities(struct conf_test *t)
     CHECK(t,
           again.can == t->can.can && again.max_channel_bytes == t->can.max_channel_bytes &&
               again.max_message_bytes == t->can.max_message_bytes,
-          "expected the same capabilities from every connection, got 0x%" PRIx64 " and 0x%" PRIx64, t->can.can,
-          again.can);
+          "expected the same capabilities from every connection, got 0x%" PRIx64
+          " (names of %zu bytes, messages of %zu) "
+          "and 0x%" PRIx64 " (%zu, %zu)",
+          t->can.can, t->can.max_channel_bytes, t->can.max_message_bytes, again.can, again.max_channel_bytes,
+          again.max_message_bytes);
     CHECK(t, !(again.can & BCAST_CAN_RESUME) || again.can & BCAST_CAN_CONFIRM || t->with.stop == NULL,
           "BCAST_CAN_RESUME is claimed without BCAST_CAN_CONFIRM: nobody can tell what was kept");
 }

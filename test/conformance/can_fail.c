@@ -33,7 +33,7 @@ static const struct trial {
     {"drops-all", "add-and-remove-channel"},
     {"drops", "add-and-remove-channel"},
     {"drops", "one-leaves-others-stay"},
-    {"drops", "subscribe-again"},
+    {"swallows", "subscribe-again"},
     {"sticks", "unsubscribed-is-dropped"},
     {"swallows", "failed-subscribe-leaves-nothing"},
     {"drops", "many-channels"},

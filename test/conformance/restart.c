@@ -307,8 +307,9 @@ static void subscribe_while_down(struct conf_test *t)
     CHECK(t, conf_now_us() - began >= 50000, "expected bcast_subscribe to wait 50 ms, it gave up before");
     CHECK(t, conf_stats(t, link->b).subscriptions == before.subscriptions,
           "expected a subscription that timed out to leave nothing behind");
-    UNTIL(t, conf_stats(t, link->b).channels == before.channels,
-          "the channel of a subscription that timed out is forgotten");
+    if (!(t->can.can & BCAST_CAN_HISTORY))
+        UNTIL(t, conf_stats(t, link->b).channels == before.channels,
+              "the channel of a subscription that timed out is forgotten");
     conf_start(t, subscribe_late, late);
     UNTIL(t, late->started, "the thread starts");
     come_back(t, links, 2);
@@ -369,14 +370,16 @@ static void leave_while_down(struct conf_test *t)
     come_back(t, links, 2);
     struct conf_reader *another = conf_subscribe(t, link->b, conf_name(t, "new"), NULL); /* the link works */
     (void)another;
-    for (bool heard = false; !heard;) {
+    int64_t end = conf_deadline(t);
+    do { /* what is published before the link is whole again may be lost: it is in the gap */
+        CHECK(t, conf_now_us() < end,
+              "expected messages on a channel that was kept, got none since the broker is back");
         conf_say(t, other->b, left, "nobody");
         conf_say(t, other->b, kept, "somebody");
         int status = bcast_next(stays->sub, &stays->event, 100);
         CHECK(t, status == BCAST_OK || status == BCAST_TIMEOUT, "expected the subscription to go on, got %d (%s)",
               status, bcast_status_text(status));
-        heard = status == BCAST_OK && stays->event.kind == BCAST_MESSAGE;
-    }
+    } while (stays->event.kind != BCAST_MESSAGE);
     CHECK(t, strcmp(stays->event.channel, kept) == 0, "expected a message on '%s', got %s", kept,
           conf_told(&stays->event));
     states_were_right(t, link);
