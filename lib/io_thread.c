@@ -461,6 +461,7 @@ void io_stop(struct io *io)
     } else if (io->running) {
         io_shut(io);
         pthread_join(io->thread, NULL);
+        io_out_refuse(io, BCAST_ERR_CLOSED); /* whoever was publishing just then may have come after its last look */
     }
     io_topics_free(io);
     io_free(io);
