@@ -6,7 +6,7 @@ struct waiters {
     struct conf_reader *shared;
     struct bcast *b;
     const char *channel;
-    _Atomic unsigned started, ended;
+    _Atomic unsigned started, ended, accepted, results;
 };
 
 static void wait_for_event(struct conf_test *t, void *argument)
@@ -52,14 +52,29 @@ static void cancel(struct conf_test *t)
     }
 }
 
+static void count_result(void *context, int status)
+{
+    struct waiters *w = context;
+    (void)status;
+    w->results++;
+}
+
 static void keep_publishing(struct conf_test *t, void *argument)
 {
     struct waiters *w = argument;
+    struct bcast_message m = bcast_message_init();
     int status;
-    while ((status = bcast_publish(w->b, w->channel, "x", 1)) == BCAST_OK)
+    m.channel = w->channel;
+    m.data = "x";
+    m.size = 1;
+    m.on_result = count_result;
+    m.context = w;
+    while ((status = bcast_publish_message(w->b, &m)) == BCAST_OK) {
+        w->accepted++;
         sched_yield();
+    }
     w->ended++;
-    conf_status(t, BCAST_ERR_CLOSED, status, "bcast_publish, when the broadcast was shut down");
+    conf_status(t, BCAST_ERR_CLOSED, status, "bcast_publish_message, when the broadcast was shut down");
 }
 
 static void keep_flushing(struct conf_test *t, void *argument)
@@ -104,6 +119,8 @@ static void shutdown_wakes(struct conf_test *t)
         conf_join(t);
         conf_unsubscribe(t, w->shared);
         conf_close(t, w->b);
+        CHECK(t, busy->results == busy->accepted, "expected a result for each of %u messages, got %u results",
+              busy->accepted, busy->results);
     }
 }
 

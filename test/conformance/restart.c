@@ -387,7 +387,7 @@ static void leave_while_down(struct conf_test *t)
 
 const struct conf_case conf_restart[] = {
     {"restart-loses-nothing-in-silence", nothing_in_silence, CONF_RESTART | CONF_SHARED, 0},
-    {"restart-subscribe-while-down", subscribe_while_down, CONF_RESTART, 0},
+    {"restart-subscribe-while-down", subscribe_while_down, CONF_RESTART | CONF_SHARED, 0},
     {"restart-shutdown-while-down", shutdown_while_down, CONF_RESTART, 0},
     {"restart-leave-while-down", leave_while_down, CONF_RESTART | CONF_SHARED, 0},
     {NULL, NULL, 0, 0},

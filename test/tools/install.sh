@@ -52,6 +52,16 @@ for kind in shared static; do
   try c++ $static -std=c++17 "$consumer/main.cpp" -o "$stage/plain/cpp-$kind" $flags
 done
 runs "$stage/plain"
+for kind in shared static; do
+  [ $kind = shared ] && static= || static=-static
+  flags=$(pkg-config ${static:+--static} --cflags --libs broadcaster-conformance)
+  try cc $static "$consumer/conformance.c" -o "$stage/plain/suite-$kind" $flags
+  try c++ $static -std=c++17 -x c++ "$consumer/conformance.c" -x none -o "$stage/plain/suite-cpp-$kind" $flags
+  for program in suite-$kind suite-cpp-$kind; do
+    try "$stage/plain/$program" memory://installed --rounds 100
+    tail -n 1 "$stage/log" | grep -q '^[1-9][0-9]* passed, 0 failed$' || { echo "$program:"; cat "$stage/log"; exit 1; }
+  done
+done
 
 try meson setup "$stage/meson" "$consumer"
 try ninja -C "$stage/meson"
