@@ -8,7 +8,8 @@
 #include <string.h>
 
 static const struct trial {
-    const char *defect, *name; /* of the case that must fail */
+    const char *defect; /* of the faulty backend; or a URL */
+    const char *name;   /* of the case that must fail */
 } trials[] = {
     {"swallows", "round-trip"},
     {"swallows", "to-oneself"},
@@ -82,6 +83,13 @@ static const struct trial {
     {"no-history", "history-trimmed"},
     {"no-history", "history-pages"},
     {"no-history", "history-unknown-position"},
+    /* memory:// that keeps less than it is asked for, and more than is said */
+    {"memory://forgetful?history=20", "history-fewer-than-wanted"},
+    {"memory://forgetful?history=20", "history-exactly-as-wanted"},
+    {"memory://forgetful?history=20", "history-more-than-wanted"},
+    {"memory://forgetful?history=20", "history-resume"},
+    {"memory://forgetful?history=20", "history-pages"},
+    {"memory://mindful?history=1000", "history-trimmed"},
 };
 
 struct outcome {
@@ -112,13 +120,15 @@ static struct bcast_conformance settings(struct faulty_broker *broker)
 
 static int seen(const struct trial *trial)
 {
-    struct faulty_broker *broker = faulty_broker_new(trial->defect);
+    bool by_url = strstr(trial->defect, "://") != NULL;
+    struct faulty_broker *broker = faulty_broker_new(by_url ? "none" : trial->defect);
     struct outcome outcome = {trial, 0};
     if (broker == NULL) {
         printf("there is no defect '%s'\n", trial->defect);
         return 0;
     }
-    struct bcast_conformance conformance = settings(broker);
+    struct bcast_conformance conformance = by_url ? bcast_conformance_init() : settings(broker);
+    conformance.url = by_url ? trial->defect : NULL;
     conformance.only = trial->name;
     conformance.seed = 1;
     conformance.rounds = 500;
