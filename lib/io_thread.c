@@ -476,6 +476,7 @@ void io_stop(struct io *io)
     io_shut(io);
     pthread_join(io->thread, NULL);
     io->running = false;
+    io_out_refuse(io, BCAST_ERR_CLOSED); /* whoever was publishing just then may have come after its last look */
 }
 
 void io_end(struct io *io)
@@ -488,6 +489,8 @@ void io_end(struct io *io)
             return;
         }
         io_out_forget(io);
+    } else {
+        io_out_refuse(io, BCAST_ERR_CLOSED); /* ... or even later, to a channel */
     }
     io_topics_free(io);
     io_free(io);

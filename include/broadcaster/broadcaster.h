@@ -153,7 +153,7 @@ struct bcast_header {
 };
 
 /* What became of a message: BCAST_OK (the broker, or for memory:// every subscription, has it), or the error.
- * Called once per message, from the publishing thread (memory://) or the I/O thread. */
+ * Called once per message, from the publishing thread (memory://), the I/O thread, or from within bcast_close. */
 typedef void (*bcast_result_callback)(void *context, int status);
 
 struct bcast_message {

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Adds up what `meson test` wrote in each build folder: a cmocka program counts each of its cases, others count once."""
+"""Adds up what `meson test` wrote in each build folder: a cmocka program and the conformance suite count
+each of their cases, others count once."""
 import json
 import re
 import sys
@@ -14,11 +15,12 @@ def results(folder):
 
 def count(test):
     out = test.get("stdout", "") + test.get("stderr", "")
-    good = len(re.findall(r"^\[ +OK \]", out, re.M))
+    good = len(re.findall(r"^(?:\[ +OK \]|PASSED +\S+ +\d+ ms)", out, re.M))
+    cases = len(re.findall(r"^FAILED +\S+ +\d+ ms", out, re.M))
     bad = len(re.findall(r"^\[  FAILED  \] (?!\d+ test)", out, re.M))
     if test["result"] == "OK":
         return max(good, 1), 0
-    return good, max(bad // 2, 1)  # cmocka names each failure twice
+    return good, max(bad // 2 + cases, 1)  # cmocka names each failure twice
 
 
 passed = failed = 0

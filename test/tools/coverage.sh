@@ -1,6 +1,6 @@
 #!/bin/sh
-# Which lines of lib/ the tests run: builds with gcov, runs the unit tests, short stress runs, the command's tests and the
-# examples, and prints a table. Fails below 90 % of all lines.
+# Which lines of lib/ the tests run: builds with gcov, runs the unit tests, the conformance suite, short stress runs, the
+# command's tests and the examples, and prints a table. Fails below 90 % of all lines.
 #     sh test/tools/coverage.sh [--no-install]
 set -eu
 cd "$(dirname "$0")/../.."
@@ -12,7 +12,8 @@ build=build-coverage
 ninja -C $build ${NINJA_JOBS:--j2} > $build/ninja.log 2>&1 || { cat $build/ninja.log; exit 1; }
 find $build -name '*.gcda' -delete
 failed=0
-meson test -C $build --no-rebuild --print-errorlogs --suite unit --suite tool --suite examples || failed=1
+meson test -C $build --no-rebuild --print-errorlogs --suite unit --suite conformance --suite tool --suite examples ||
+  failed=1
 for shape in "" --large; do
   $build/test/stress --seconds "${STRESS_SECONDS:-5}" $shape || failed=1
 done

@@ -43,6 +43,13 @@ runs() { # runs FOLDER: the four programs in there work, and only the shared one
   done
 }
 
+passes() { # passes PROGRAM...: each is the conformance suite, and memory:// passes it
+  for program; do
+    try "$program" memory://installed --rounds 100
+    tail -n 1 "$stage/log" | grep -q '^[1-9][0-9]* passed, 0 failed$' || { echo "$program:"; cat "$stage/log"; exit 1; }
+  done
+}
+
 [ -z "$(pkg-config --print-requires-private broadcaster)" ] || { echo "the package needs others"; exit 1; }
 mkdir "$stage/plain"
 for kind in shared static; do
@@ -52,11 +59,20 @@ for kind in shared static; do
   try c++ $static -std=c++17 "$consumer/main.cpp" -o "$stage/plain/cpp-$kind" $flags
 done
 runs "$stage/plain"
+for kind in shared static; do
+  [ $kind = shared ] && static= || static=-static
+  flags=$(pkg-config ${static:+--static} --cflags --libs broadcaster-conformance)
+  try cc $static "$consumer/conformance.c" -o "$stage/plain/suite-$kind" $flags
+  try c++ $static -std=c++17 -x c++ "$consumer/conformance.c" -x none -o "$stage/plain/suite-cpp-$kind" $flags
+  passes "$stage/plain/suite-$kind" "$stage/plain/suite-cpp-$kind"
+done
 
 try meson setup "$stage/meson" "$consumer"
 try ninja -C "$stage/meson"
 runs "$stage/meson"
+passes "$stage/meson/suite"
 
 try cmake -S "$consumer" -B "$stage/cmake" -DCMAKE_PREFIX_PATH="$stage$prefix"
 try cmake --build "$stage/cmake"
 runs "$stage/cmake"
+passes "$stage/cmake/suite-broadcaster" "$stage/cmake/suite-static"

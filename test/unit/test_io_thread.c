@@ -526,6 +526,37 @@ static void queue_expires(void **state)
     bcast_close(b);
 }
 
+struct racer {
+    struct bcast *b;
+    _Atomic int accepted, counts[3];
+};
+
+static void *publish_until_closed(void *argument)
+{
+    struct racer *racer = argument;
+    struct bcast_message message = counted_message(racer->counts);
+    while (bcast_publish_message(racer->b, &message) == BCAST_OK)
+        racer->accepted++;
+    return NULL;
+}
+
+/* Also what is accepted while the I/O thread is ending. */
+static void shutdown_gives_every_message_a_result(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 300; round++) {
+        struct puppet p = {.count = 0};
+        struct racer racer = {.b = open_puppet(&p, 0)};
+        pthread_t thread;
+        test_start(&thread, publish_until_closed, &racer);
+        until(racer.accepted > round % 50);
+        must(bcast_shutdown(racer.b));
+        pthread_join(thread, NULL);
+        bcast_close(racer.b);
+        assert_int_equal(racer.counts[0] + racer.counts[1] + racer.counts[2], racer.accepted);
+    }
+}
+
 static void full_queue(void **state)
 {
     struct puppet p = {.fail_connects = 1000000};
@@ -722,6 +753,7 @@ int main(void)
         cmocka_unit_test(resuming_backend_has_no_gap),
         cmocka_unit_test(results),
         cmocka_unit_test(close_gives_every_message_a_result),
+        cmocka_unit_test(shutdown_gives_every_message_a_result),
         cmocka_unit_test(full_queue),
         cmocka_unit_test(barrier),
         cmocka_unit_test(refused_subscription),
