@@ -74,6 +74,8 @@ static void results_at_close(struct conf_test *t)
             m.context = &fates[i];
             MUST(t, bcast_publish_message(b, &m));
         }
+        if (round % 2) /* in the middle of it; else perhaps before it has begun */
+            UNTIL(t, fates[0].results != 0, "the first message has a result");
         conf_close(t, b);
         for (unsigned i = 0; i < count; i++)
             CHECK(t, fates[i].results == 1, "expected one result for message %u of %d when closed, got %d", i, count,

@@ -31,7 +31,7 @@ static const struct trial {
     {"picky", "channel-names"},
     {"cuts-names", "channel-names-with-nul"},
     {"short-names", "longest-channel-name"},
-    {"drops-all", "add-and-remove-channel"},
+    {"drops-all", "unsubscribed-is-dropped"},
     {"drops", "add-and-remove-channel"},
     {"drops", "one-leaves-others-stay"},
     {"swallows", "subscribe-again"},

@@ -13,7 +13,7 @@
     d(NONE, "none") d(SWALLOWS, "swallows") /* every message, but confirms it */                                       \
         d(DROPS, "drops")                   /* every 20th message */                                                   \
         d(DUPLICATES, "duplicates")         /* every 20th message */                                                   \
-        d(REORDERS, "reorders")             /* messages that arrive together */                                        \
+        d(REORDERS, "reorders")             /* every 20th message, and the next */                                     \
         d(FOLDS, "folds")                   /* equal messages in a row into one */                                     \
         d(CUTS, "cuts")                     /* data at its first NUL */                                                \
         d(CORRUPTS, "corrupts")             /* the last byte of long messages */                                       \
@@ -34,7 +34,7 @@
         d(TWICE, "connects-twice")          /* it says */                                                              \
         d(MOODY, "moody")                   /* says something else of itself each time */                              \
         d(WORN_OUT, "worn-out")             /* after five connections */                                               \
-        d(TWO_RESULTS, "two-results")       /* for every 20th message */                                               \
+        d(TWO_RESULTS, "two-results")       /* for every message */                                                    \
         d(NO_RESULT, "no-result")           /* for every 20th message */                                               \
         d(BAD_RESULT, "bad-result")         /* for every 20th message, which arrives all the same */                   \
         d(NO_KEYS, "no-keys")               /* claims them, and leaves them out */                                     \
@@ -67,7 +67,8 @@ struct connection {
     struct bcast_sink *sink;
     struct bcast_topic **topics, *late[64];
     size_t count, room, late_count;
-    struct letter *inbox, **inbox_end;
+    struct letter *inbox, **inbox_end, *held; /* held: comes after the next one */
+    unsigned skip;                            /* so many messages are not delivered */
     bool connected, cut, was_cut;
     char left[256]; /* the last channel that was unsubscribed */
     struct connection *next;
@@ -131,6 +132,8 @@ static void burn_letters(struct connection *c)
         free(letter);
     }
     c->inbox_end = &c->inbox;
+    free(c->held);
+    c->held = NULL;
 }
 
 static void faulty_close(void *self)
@@ -175,6 +178,7 @@ static void faulty_connect(void *self)
     pthread_mutex_lock(&c->broker->mutex);
     bool refused = c->broker->down || (c->was_cut && has(c, STAYS_AWAY)) || (has(c, WORN_OUT) && c->broker->opened > 5);
     c->connected = !refused;
+    c->skip = has(c, SILENT_RESUME) && c->was_cut ? 40 : 0;
     c->cut = false;
     pthread_mutex_unlock(&c->broker->mutex);
     if (refused)
@@ -278,18 +282,23 @@ static struct letter *write_letter(const struct connection *c, const struct bcas
 static void put_letter(struct connection *to, struct bcast_topic *topic, struct letter *letter)
 {
     letter->topic = topic;
-    if (has(to, REORDERS) && to->inbox != NULL) { /* in front of what has not been read */
-        letter->next = to->inbox;
-        to->inbox = letter;
+    if (has(to, REORDERS) && to->held == NULL && to->broker->published % 20 == 0) {
+        to->held = letter;
         return;
     }
+    letter->next = to->held;
     *to->inbox_end = letter;
-    to->inbox_end = &letter->next;
+    to->inbox_end = to->held != NULL ? &to->held->next : &letter->next;
+    to->held = NULL;
 }
 
 /* With the broker's mutex. */
 static void deliver(struct connection *to, const struct bcast_outgoing *m, unsigned copies)
 {
+    if (to->skip != 0) {
+        to->skip--;
+        return;
+    }
     for (size_t t = 0; t < to->count; t++)
         if (is_for(to, to->topics[t], m)) {
             for (unsigned i = 0; i < copies; i++)
@@ -326,7 +335,7 @@ static void answer(struct connection *c, uint64_t number)
         return;
     }
     c->sink->result(c->sink, number, 1, BCAST_OK);
-    if (has(c, TWO_RESULTS) && turn)
+    if (has(c, TWO_RESULTS))
         c->sink->result(c->sink, number, 1, BCAST_OK);
 }
 
@@ -369,7 +378,7 @@ static void subscribe_one(struct connection *c, struct bcast_topic *topic)
     pthread_mutex_lock(&c->broker->mutex);
     if (has(c, EARLY) && c->late_count < 64) {
         c->late[c->late_count++] = topic;
-        c->sink->alarm(c->sink, 1);
+        c->sink->alarm(c->sink, 20);
     } else if (!(again && has(c, FORGETS)))
         add_topic(c, topic);
     pthread_mutex_unlock(&c->broker->mutex);
@@ -411,6 +420,10 @@ static void forget_topic(struct connection *c, const struct bcast_topic *topic)
     for (size_t t = 0; t < c->late_count; t++)
         if (c->late[t] == topic)
             c->late[t--] = c->late[--c->late_count];
+    if (c->held != NULL && c->held->topic == topic) {
+        free(c->held);
+        c->held = NULL;
+    }
     c->inbox_end = &c->inbox;
     while (*c->inbox_end != NULL) {
         struct letter *letter = *c->inbox_end;
