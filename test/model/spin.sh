@@ -64,7 +64,7 @@ holds '3 readers' -DPUBLISHERS=1 -DCOARSE
 holds '2 workers, 2 publishers x 2, message' -DSLEEPERS=2 -DWORKERS=2 -DMESSAGES=2 -DLEAVE
 holds '2 workers, message, time-out, shutdown' -DSLEEPERS=2 -DWORKERS=2 -DPUBLISHERS=1 -DLEAVE -DTIMEOUTS=1 -DCLOSE
 holds '3 workers x 2, message' -DWORKERS=3 -DPUBLISHERS=1 -DMESSAGES=2 -DLEAVE
-holds '2 workers and a reader' -DWORKERS=2 -DPUBLISHERS=1 -DCOARSE
+holds '2 workers and a reader' -DWORKERS=2 -DPUBLISHERS=1
 holds 'reader and poller' -DSLEEPERS=2 -DPOLLERS=1 -DPUBLISHERS=1
 ends '2 readers, 2 publishers: no cycle' -DSLEEPERS=2 -DCOARSE
 

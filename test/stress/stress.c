@@ -1,6 +1,6 @@
 /* Random schedules over memory://, checked against promise 1: per subscription and channel every message is delivered
  * once and in order, or covered by a gap with an exact count, or still queued at the end.
- *     stress [--seed N] [--rounds N] [--seconds N] [--large]
+ *     stress [--seed N] [--rounds N | --deliveries N | --seconds N] [--large]
  * A round is made from its seed alone: what a failing run prints repeats it, as far as the scheduler allows. */
 #define _GNU_SOURCE
 #include <broadcaster/broadcaster.h>
@@ -528,8 +528,16 @@ int main(int count, char **words)
     pthread_t watcher;
     pthread_create(&watcher, NULL, watch, NULL);
     pthread_detach(watcher);
-    for (uint64_t i = 0; campaign_goes_on(&c, i); i++)
+    time_t said = time(NULL);
+    for (uint64_t i = 0; campaign_goes_on(&c, i, atomic_load(&deliveries)); i++) {
         run_round(c.seed + i, c.large);
+        if (time(NULL) >= said + 60) {
+            said = time(NULL);
+            printf("stress: %llu rounds, %llu deliveries so far\n", (unsigned long long)rounds_done,
+                   (unsigned long long)deliveries);
+            fflush(stdout);
+        }
+    }
     printf("stress: %llu rounds, %llu deliveries, all accounted for\n", (unsigned long long)rounds_done,
            (unsigned long long)deliveries);
     return 0;
