@@ -51,7 +51,7 @@ static inline bool one_in(struct chance *chance, uint64_t n)
 struct campaign {
     uint64_t seed, rounds, deliveries;
     time_t end;
-    bool large;
+    bool large, wide;
 };
 
 static inline struct campaign campaign(const char *name, int count, char **words)
@@ -62,6 +62,8 @@ static inline struct campaign campaign(const char *name, int count, char **words
     for (int i = 1; i < count; i++) {
         if (strcmp(words[i], "--large") == 0) {
             c.large = true;
+        } else if (strcmp(words[i], "--wide") == 0) {
+            c.wide = true;
         } else if (i + 1 < count && strcmp(words[i], "--seed") == 0) {
             c.seed = strtoull(words[++i], NULL, 0);
         } else if (i + 1 < count && strcmp(words[i], "--rounds") == 0) {
@@ -71,7 +73,8 @@ static inline struct campaign campaign(const char *name, int count, char **words
         } else if (i + 1 < count && strcmp(words[i], "--seconds") == 0) {
             c.end += strtol(words[++i], NULL, 0);
         } else {
-            fprintf(stderr, "usage: %s [--seed N] [--rounds N | --deliveries N | --seconds N] [--large]\n", name);
+            fprintf(stderr, "usage: %s [--seed N] [--rounds N | --deliveries N | --seconds N] [--large | --wide]\n",
+                    name);
             exit(2);
         }
     }

@@ -95,19 +95,13 @@ static inline void maybe(void)
         return is;                                                                                                     \
     }                                                                                                                  \
     void __tsan_atomic##bits##_store(volatile u##bits *a, u##bits v, int order);                                       \
-    void __tsan_atomic##bits##_store(volatile u##bits *a, u##bits v, int order)                                        \
-    {                                                                                                                  \
-        DO(__atomic_store_n(a, v, order))                                                                              \
-    }                                                                                                                  \
-    CHANGE(bits, exchange, __atomic_exchange_n)                                                                        \
-    CHANGE(bits, fetch_add, __atomic_fetch_add)                                                                        \
-    CHANGE(bits, fetch_sub, __atomic_fetch_sub)                                                                        \
-    CHANGE(bits, fetch_and, __atomic_fetch_and)                                                                        \
-    CHANGE(bits, fetch_or, __atomic_fetch_or)                                                                          \
-    CHANGE(bits, fetch_xor, __atomic_fetch_xor)                                                                        \
-    COMPARE(bits, strong, false)                                                                                       \
-    COMPARE(bits, weak, true)                                                                                          \
-    u##bits __tsan_atomic##bits##_compare_exchange_val(volatile u##bits *a, u##bits e, u##bits v, int good, int bad);  \
+    void __tsan_atomic##bits##_store(volatile u##bits *a, u##bits v, int order){                                       \
+        DO(__atomic_store_n(a, v, order))} CHANGE(bits, exchange, __atomic_exchange_n)                                 \
+        CHANGE(bits, fetch_add, __atomic_fetch_add) CHANGE(bits, fetch_sub, __atomic_fetch_sub)                        \
+            CHANGE(bits, fetch_and, __atomic_fetch_and) CHANGE(bits, fetch_or, __atomic_fetch_or)                      \
+                CHANGE(bits, fetch_xor, __atomic_fetch_xor) COMPARE(bits, strong, false) COMPARE(bits, weak, true)     \
+                    u##bits __tsan_atomic##bits##_compare_exchange_val(volatile u##bits *a, u##bits e, u##bits v,      \
+                                                                       int good, int bad);                             \
     u##bits __tsan_atomic##bits##_compare_exchange_val(volatile u##bits *a, u##bits e, u##bits v, int good, int bad)   \
     {                                                                                                                  \
         DO(__atomic_compare_exchange_n(a, &e, v, false, good, bad))                                                    \
