@@ -46,6 +46,7 @@ check plain --no-suite full
 if [ -n "$full" ]; then
   check asan --suite full
   check tsan --suite full
+  check plain --suite full
 fi
 python3 test/tools/count.py build-asan build-tsan build-posix build-plain
 exit $failed

@@ -78,8 +78,7 @@ static inline void maybe(void)
         stop();
 }
 
-/* A stop before and after: operations of one thread follow each other, so one place is both; but the last one of a call
- * has none after it, and what the caller does next is no atomic operation. */
+/* Before and after: the next thing that a thread does may be no atomic operation. */
 #define DO(operation)                                                                                                  \
     maybe();                                                                                                           \
     operation;                                                                                                         \
