@@ -30,10 +30,10 @@
 #ifndef TIMEOUTS
 #define TIMEOUTS 0 /* up to so many sleeps end without a ring; who had one may go for good, or come again */
 #endif
-/* More: LEAVE, who has got a message may go for good; CANCEL, the first subscription ends at any moment; CLOSE, all do, one
- * after the other; COMMIT, reserving and committing a record are two steps; COARSE, a bell is rung in one step, where
- * one thread at most can sleep: what that leaves out are late wake-ups, which are time-outs to who is woken by them.
- * And the defects that have to be found: NO_RECHECK NO_GENERATION NO_RUNG_CHECK NO_LAST_LOOK NO_LOOK_ENTERING
+/* More: LEAVE, who has got a message may go for good; CANCEL, the first subscription ends at any moment; CLOSE, all do,
+ * one after the other; COMMIT, reserving and committing a record are two steps; COARSE, a bell is rung in one step:
+ * what that leaves out are late wake-ups, which are time-outs to who is woken by them (not for workers, whose bell is
+ * one). And the defects that have to be found: NO_RECHECK NO_GENERATION NO_RUNG_CHECK NO_LAST_LOOK NO_LOOK_ENTERING
  * NO_LOOK_LEAVING MARK_LATE ARM_LATE NO_CHAIN HALF_CHAIN NO_PASS_ON NO_REST SEEN_LATE WAKE_NONE CLOSE_ONE NO_ATTENTION
  * NO_NOTIFIER FD_LATE NO_DRAIN_LOOK. */
 

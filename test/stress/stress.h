@@ -46,8 +46,8 @@ static inline bool one_in(struct chance *chance, uint64_t n)
     return below(chance, n) == 0;
 }
 
-/* What the command line asks for: `rounds` rounds, or as many as it takes for so many `deliveries`, or as `seconds` allow,
- * each with the next seed. */
+/* What the command line asks for: `rounds` rounds, or as many as it takes for so many `deliveries`, or as `seconds`
+ * allow, each with the next seed. */
 struct campaign {
     uint64_t seed, rounds, deliveries;
     time_t end;

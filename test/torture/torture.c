@@ -1,7 +1,7 @@
 /* The library's files, compiled as for ThreadSanitizer, call what is here for every atomic operation: it is done, and
  * before it or after it the thread may be held up for a moment. So steps meet that are only a few nanoseconds apart
- * otherwise. How often and how long is chance, which every thread changes its mind about as it goes.
- * The environment's TORTURE_SEED repeats that chance, as far as the scheduler allows; the one that was used is printed. */
+ * otherwise. How often and how long is chance, about which every thread changes its mind as it goes.
+ * TORTURE_SEED in the environment repeats that chance, as far as the scheduler allows; the one in use is printed. */
 #define _GNU_SOURCE
 #include <sched.h>
 #include <stdatomic.h>
