@@ -288,8 +288,14 @@ static int measure(struct ring *ring, const struct query *q, uint64_t *bytes)
 /* Puts what was trimmed under the reader's eyes in its place; nobody asked for what comes before the page. */
 static void note_lost(struct book *book, struct walk *walk, const struct query *q)
 {
-    if (walk->lost != 0 && (book->page.count > 0 || q->resumed))
-        book_add_gap(book, walk->lost, BCAST_EXACT, cursor_next(&walk->cursor));
+    uint64_t to = cursor_next(&walk->cursor);
+    if (walk->lost != 0 && (book->page.count > 0 || q->resumed)) {
+        if (q->backwards && before(q->end, to)) { /* what comes after this page was shown already */
+            walk->lost -= to - q->end;
+            to = q->end;
+        }
+        book_add_gap(book, walk->lost, BCAST_EXACT, to);
+    }
     walk->lost = 0;
 }
 
@@ -316,7 +322,10 @@ static int read_range(struct book *book, struct walk *walk, struct query *q, uin
     }
     if (status == BCAST_OK) {
         note_lost(book, walk, q);
-        q->end = header != 0 ? cursor_next(&walk->cursor) : later(cursor_next(&walk->cursor), q->end);
+        if (header != 0)
+            q->end = cursor_next(&walk->cursor);
+        else if (!q->backwards || book->page.count == 0)
+            q->end = later(cursor_next(&walk->cursor), q->end);
     }
     return status;
 }

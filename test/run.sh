@@ -13,7 +13,7 @@ for word; do
   esac
 done
 . bench/packages.sh
-packages="gcc g++ clang meson ninja-build pkg-config cmake python3 clang-format-14 binutils libck-dev libcmocka-dev libclang-rt-14-dev libcivetweb-dev redis-server redis-tools openssl libhiredis-dev libssl-dev"
+packages="gcc g++ clang meson ninja-build pkg-config cmake python3 clang-format-14 binutils libck-dev libcmocka-dev libclang-rt-14-dev libcivetweb-dev spin redis-server redis-tools openssl libhiredis-dev libssl-dev"
 need "$packages" "$install"
 
 build() { # build NAME OPTION...: configures and compiles build-NAME
@@ -46,6 +46,7 @@ check plain --no-suite full
 if [ -n "$full" ]; then
   check asan --suite full
   check tsan --suite full
+  check plain --suite full
 fi
 python3 test/tools/count.py build-asan build-tsan build-posix build-plain
 exit $failed

@@ -11,7 +11,7 @@ _Thread_local char thread_self;
 
 bool thread_mutex_free(pthread_mutex_t *mutex)
 {
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < 100; i++) {
         if (pthread_mutex_trylock(mutex) == 0) {
             pthread_mutex_unlock(mutex);
             return true;

@@ -1,6 +1,6 @@
 /* Shutdown and cancel at any moment, while publishers publish and readers read, wait or park. Every call returns; what
  * was published is received, lost in a counted gap, or still queued; events that are out stay good to the end.
- *     ending [--seed N] [--seconds N] */
+ *     ending [--seed N] [--rounds N | --deliveries N | --seconds N] */
 #define _GNU_SOURCE
 #include "stress.h"
 
@@ -85,7 +85,8 @@ static void check(struct ending *e, unsigned i)
           (unsigned long long)e->published);
 }
 
-static void run(uint64_t seed)
+/* Returns how much was received. */
+static uint64_t run(uint64_t seed)
 {
     struct chance chance = {seed};
     struct ending e = {.moment = (uint32_t)below(&chance, 3000)};
@@ -120,19 +121,22 @@ static void run(uint64_t seed)
         pthread_join(publishers[i], NULL);
     for (unsigned i = 0; i < SUBS + WORKERS - 1; i++)
         pthread_join(readers[i], NULL);
+    uint64_t received = 0;
     for (unsigned i = 0; i < SUBS; i++) {
         check(&e, i);
+        received += e.received[i];
         bcast_unsubscribe(e.subs[i]);
     }
     bcast_close(e.b);
+    return received;
 }
 
 int main(int count, char **words)
 {
     struct campaign c = campaign("ending", count, words);
-    uint64_t rounds = 0;
-    for (; campaign_goes_on(&c, rounds); rounds++)
-        run(c.seed + rounds);
-    printf("ending: %llu rounds\n", (unsigned long long)rounds);
+    uint64_t rounds = 0, delivered = 0;
+    for (; campaign_goes_on(&c, rounds, delivered); rounds++)
+        delivered += run(c.seed + rounds);
+    printf("ending: %llu rounds, %llu deliveries\n", (unsigned long long)rounds, (unsigned long long)delivered);
     return 0;
 }

@@ -1,6 +1,7 @@
 /* Random schedules over memory://, checked against promise 1: per subscription and channel every message is delivered
  * once and in order, or covered by a gap with an exact count, or still queued at the end.
- *     stress [--seed N] [--rounds N] [--seconds N] [--large]
+ *     stress [--seed N] [--rounds N | --deliveries N | --seconds N] [--large | --wide]
+ * --wide: many subscribers of small messages with room to fall behind, for many deliveries.
  * A round is made from its seed alone: what a failing run prints repeats it, as far as the scheduler allows. */
 #define _GNU_SOURCE
 #include <broadcaster/broadcaster.h>
@@ -22,6 +23,7 @@
 #define CHANNELS 3
 #define PUBLISHERS_MAX 4
 #define SUBS_MAX 6
+#define SUBS_WIDE 48
 #define WORKERS_MAX 4
 #define CHURNERS_MAX 2
 #define BATCH 32
@@ -87,13 +89,13 @@ struct subscriber {
 struct round {
     struct bcast *b;
     struct chance chance;
-    bool large;
+    bool large, wide;
     unsigned publishers, subscribers, churners;
     uint32_t messages; /* per publisher and channel */
     uint32_t size_max;
     uint64_t first;   /* sequence of the first message of each channel */
     unsigned history; /* kept of each channel; 0: none */
-    struct subscriber subs[SUBS_MAX];
+    struct subscriber subs[SUBS_WIDE];
     _Atomic uint64_t *marks[CHANNELS]; /* by sequence: which message it was, for the first who saw it */
     _Atomic bool published;
     pthread_t publisher_threads[PUBLISHERS_MAX], churner_threads[CHURNERS_MAX];
@@ -125,11 +127,13 @@ static uint64_t total(const struct round *round)
 static void check_sequence(struct round *round, const struct bcast_event *event, const struct mark *mark, unsigned c)
 {
     uint64_t at = event->sequence - round->first;
-    uint64_t is = event->size == 0 ? IS_EMPTY : (uint64_t)(mark->publisher + 1) << 32 | mark->number, before = 0;
+    uint64_t is = event->size == 0 ? IS_EMPTY : (uint64_t)(mark->publisher + 1) << 32 | mark->number, before;
     CHECK(at < total(round), "sequence %llu", (unsigned long long)event->sequence);
     CHECK(mark->channel == c || event->size == 0, "a message of channel %u in %u", mark->channel, c);
-    if (!atomic_compare_exchange_strong(&round->marks[c][at], &before, is))
-        CHECK(before == is, "two messages with sequence %llu", (unsigned long long)event->sequence);
+    before = atomic_load_explicit(&round->marks[c][at], memory_order_relaxed);
+    if (before == is || (before == 0 && atomic_compare_exchange_strong(&round->marks[c][at], &before, is)))
+        return;
+    CHECK(before == is, "two messages with sequence %llu", (unsigned long long)event->sequence);
 }
 
 static void check_order(struct subscriber *s, const struct mark *mark, unsigned c)
@@ -167,7 +171,6 @@ static void take_message(struct subscriber *s, const struct bcast_event *event, 
         if (event->size != 0)
             check_order(s, &mark, c);
     }
-    atomic_fetch_add_explicit(&deliveries, 1, memory_order_relaxed);
 }
 
 static void take(struct subscriber *s, const struct bcast_event *event)
@@ -240,8 +243,12 @@ static void *read_all(void *argument)
             CHECK(status == BCAST_OK || (status == BCAST_TIMEOUT && !patient), "status %d", status);
         if (status != BCAST_OK)
             continue;
-        for (size_t i = 0; i < count; i++)
+        uint64_t messages = 0;
+        for (size_t i = 0; i < count; i++) {
             take(s, &events[i]);
+            messages += events[i].kind == BCAST_MESSAGE;
+        }
+        atomic_fetch_add_explicit(&deliveries, messages, memory_order_relaxed);
         if (s->slow && one_in(&chance, 4))
             hold_on(events, count, &chance);
     }
@@ -349,6 +356,52 @@ static struct bcast_sub_options churner_options(struct round *round, struct chan
     return options;
 }
 
+/* Pages of what is kept, forwards from the oldest or backwards from the newest: whole and without holes. */
+static void read_pages(struct round *round, struct chance *chance)
+{
+    struct bcast_history_query query = bcast_history_query_init();
+    struct bcast_page *page, *before = NULL;
+    bool forwards = one_in(chance, 2), known = false;
+    unsigned c = (unsigned)below(chance, CHANNELS);
+    uint64_t edge = 0; /* where the last page ended, or began */
+    query.limit = 1 + below(chance, 200);
+    query.after = forwards ? "" : NULL;
+    for (unsigned pages = 0; pages < 10; pages++) {
+        struct view view = {.known = {false}};
+        CHECK(bcast_history(round->b, names[c], &query, &page) == BCAST_OK, "history");
+        if (forwards && known) {
+            view.known[c] = true;
+            view.expected[c] = edge;
+        }
+        for (size_t i = 0; i < page->count; i++)
+            check_view(&view, &page->events[i]);
+        CHECK(forwards || !known || page->count == 0 || view.expected[c] == edge, "a page up to %llu, not %llu",
+              (unsigned long long)view.expected[c], (unsigned long long)edge);
+        if (page->count != 0) {
+            known = true;
+            edge = forwards ? view.expected[c] : page->events[0].sequence;
+        }
+        bcast_page_free(before);
+        before = page;
+        query.after = forwards ? page->newer : NULL;
+        query.before = forwards ? NULL : page->older;
+        if (page->count == 0 || (!forwards && page->older == NULL))
+            break;
+    }
+    bcast_page_free(before);
+}
+
+/* What is counted while it moves can be no more than there is in the end. */
+static void read_stats(struct round *round, struct chance *chance)
+{
+    struct bcast_sub_stats stats = bcast_sub_stats_init();
+    struct subscriber *s = &round->subs[below(chance, round->subscribers)];
+    uint64_t sum = total(round) * (s->many ? CHANNELS : 1);
+    CHECK(bcast_sub_stats(s->sub, &stats) == BCAST_OK, "stats");
+    CHECK(stats.received <= sum && stats.lost <= sum, "%llu received, %llu lost of %llu",
+          (unsigned long long)stats.received, (unsigned long long)stats.lost, (unsigned long long)sum);
+}
+
 /* One subscription, and perhaps another that goes on where it stood. */
 static void churn_once(struct round *round, struct chance *chance)
 {
@@ -387,8 +440,12 @@ static void *churn(void *argument)
 {
     struct job *job = argument;
     struct chance chance = {job->seed};
-    while (!atomic_load(&job->round->published))
+    while (!atomic_load(&job->round->published)) {
         churn_once(job->round, &chance);
+        if (job->round->history != 0)
+            read_pages(job->round, &chance);
+        read_stats(job->round, &chance);
+    }
     free(job);
     return NULL;
 }
@@ -415,11 +472,12 @@ static void add_subscriber(struct round *round, unsigned index)
     s->shared = one_in(chance, 3);
     s->workers = s->shared ? 1 + (unsigned)below(chance, WORKERS_MAX) : 1;
     s->with_fd = one_in(chance, 3) && s->workers == 1;
-    s->slow = one_in(chance, 3);
+    s->slow = one_in(chance, round->wide ? 30 : 3);
     options.policy = s->policy;
     options.shared = s->shared;
-    options.limit_messages = one_in(chance, 2) ? 1 + below(chance, 50) : 1 + below(chance, 5000);
-    options.limit_bytes = one_in(chance, 4) ? 1 + below(chance, 100000) : 0;
+    bool narrow = one_in(chance, round->wide ? 50 : 2);
+    options.limit_messages = narrow ? 1 + below(chance, 50) : 1 + below(chance, round->wide ? 50000 : 5000);
+    options.limit_bytes = one_in(chance, round->wide ? 100 : 4) ? 1 + below(chance, 100000) : 0;
     int status = s->many ? bcast_subscribe_many(round->b, names, NULL, CHANNELS, &options, &s->sub)
                          : bcast_subscribe(round->b, names[index % CHANNELS], &options, &s->sub);
     CHECK(status == BCAST_OK, "subscribe %d", status);
@@ -450,18 +508,24 @@ static void begin_counting(struct round *round)
 #endif
 }
 
-static void run_round(uint64_t seed, bool large)
+static void run_round(uint64_t seed, const struct campaign *c)
 {
     struct round *round = calloc(1, sizeof *round);
     struct chance *chance = &round->chance;
     atomic_store(&current_seed, seed);
     chance->state = seed;
-    round->large = large || one_in(chance, 10);
+    round->wide = c->wide;
+    round->large = c->large || (!c->wide && one_in(chance, 10));
     round->publishers = 1 + (unsigned)below(chance, PUBLISHERS_MAX);
     round->subscribers = CHANNELS + (unsigned)below(chance, SUBS_MAX - CHANNELS + 1);
     round->churners = (unsigned)below(chance, CHURNERS_MAX + 1);
     round->messages = 200 + (uint32_t)below(chance, 3000);
     round->size_max = one_in(chance, 2) ? 64 : 2000;
+    if (round->wide) {
+        round->subscribers = SUBS_WIDE / 2 + (unsigned)below(chance, SUBS_WIDE / 2 + 1);
+        round->messages = 5000 + (uint32_t)below(chance, 20000);
+        round->size_max = 8;
+    }
     begin_counting(round);
     struct bcast_options options = bcast_options_init();
     options.keep_bytes = SIZE_MAX;
@@ -528,8 +592,16 @@ int main(int count, char **words)
     pthread_t watcher;
     pthread_create(&watcher, NULL, watch, NULL);
     pthread_detach(watcher);
-    for (uint64_t i = 0; campaign_goes_on(&c, i); i++)
-        run_round(c.seed + i, c.large);
+    time_t said = time(NULL);
+    for (uint64_t i = 0; campaign_goes_on(&c, i, atomic_load(&deliveries)); i++) {
+        run_round(c.seed + i, &c);
+        if (time(NULL) >= said + 60) {
+            said = time(NULL);
+            printf("stress: %llu rounds, %llu deliveries so far\n", (unsigned long long)rounds_done,
+                   (unsigned long long)deliveries);
+            fflush(stdout);
+        }
+    }
     printf("stress: %llu rounds, %llu deliveries, all accounted for\n", (unsigned long long)rounds_done,
            (unsigned long long)deliveries);
     return 0;

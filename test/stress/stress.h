@@ -46,11 +46,12 @@ static inline bool one_in(struct chance *chance, uint64_t n)
     return below(chance, n) == 0;
 }
 
-/* What the command line asks for: `rounds` rounds, or as many as `seconds` allow, each with the next seed. */
+/* What the command line asks for: `rounds` rounds, or as many as it takes for so many `deliveries`, or as `seconds`
+ * allow, each with the next seed. */
 struct campaign {
-    uint64_t seed, rounds;
+    uint64_t seed, rounds, deliveries;
     time_t end;
-    bool large;
+    bool large, wide;
 };
 
 static inline struct campaign campaign(const char *name, int count, char **words)
@@ -61,14 +62,19 @@ static inline struct campaign campaign(const char *name, int count, char **words
     for (int i = 1; i < count; i++) {
         if (strcmp(words[i], "--large") == 0) {
             c.large = true;
+        } else if (strcmp(words[i], "--wide") == 0) {
+            c.wide = true;
         } else if (i + 1 < count && strcmp(words[i], "--seed") == 0) {
             c.seed = strtoull(words[++i], NULL, 0);
         } else if (i + 1 < count && strcmp(words[i], "--rounds") == 0) {
             c.rounds = strtoull(words[++i], NULL, 0);
+        } else if (i + 1 < count && strcmp(words[i], "--deliveries") == 0) {
+            c.deliveries = strtoull(words[++i], NULL, 0);
         } else if (i + 1 < count && strcmp(words[i], "--seconds") == 0) {
             c.end += strtol(words[++i], NULL, 0);
         } else {
-            fprintf(stderr, "usage: %s [--seed N] [--rounds N | --seconds N] [--large]\n", name);
+            fprintf(stderr, "usage: %s [--seed N] [--rounds N | --deliveries N | --seconds N] [--large | --wide]\n",
+                    name);
             exit(2);
         }
     }
@@ -77,9 +83,13 @@ static inline struct campaign campaign(const char *name, int count, char **words
     return c;
 }
 
-static inline bool campaign_goes_on(const struct campaign *c, uint64_t done)
+static inline bool campaign_goes_on(const struct campaign *c, uint64_t done, uint64_t delivered)
 {
-    return c->rounds != 0 ? done < c->rounds : done == 0 || time(NULL) < c->end;
+    if (c->rounds != 0)
+        return done < c->rounds;
+    if (c->deliveries != 0)
+        return delivered < c->deliveries;
+    return done == 0 || time(NULL) < c->end;
 }
 
 #endif
