@@ -81,7 +81,7 @@ static void gap_record_event(struct bcast_sub *sub, struct source *source, struc
 {
     struct gap_record gap;
     memcpy(&gap, record + RECORD_HEADER, sizeof gap);
-    gap_event(sub, source, event, &gap, sequence);
+    gap_event(sub, source, event, &gap, sequence + 1); /* of what comes next: it has one of its own */
 }
 
 /* ------------------------------------------------------------------------------------------- reading one source -- */

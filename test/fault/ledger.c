@@ -149,17 +149,16 @@ static void take_gap(struct view *view, const struct bcast_event *event, unsigne
         view->gap[c][p] = true;
 }
 
-/* A gap says the sequence of what comes next; one that the broker's connection caused may take one itself. */
+/* A gap says the sequence of what comes next. */
 static void check_sequence(struct view *view, const struct bcast_event *event, unsigned c)
 {
     bool is_gap = event->kind == BCAST_GAP, known = view->known[c];
     uint64_t ahead = event->sequence - view->expected[c];
-    CHECK(!known || ahead == 0 || is_gap || (ahead == 1 && view->after_gap[c]), "sequence %llu, not %llu",
-          (unsigned long long)event->sequence, (unsigned long long)view->expected[c]);
+    CHECK(!known || ahead == 0 || is_gap, "sequence %llu, not %llu", (unsigned long long)event->sequence,
+          (unsigned long long)view->expected[c]);
     CHECK(!known || ahead < INT64_MAX, "sequence %llu after %llu", (unsigned long long)event->sequence,
           (unsigned long long)view->expected[c]);
     view->known[c] = true;
-    view->after_gap[c] = is_gap && event->reason != BCAST_GAP_OVERFLOW;
     view->expected[c] = event->sequence + !is_gap;
 }
 

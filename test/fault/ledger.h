@@ -58,7 +58,7 @@ struct view {
     struct ledger *ledger;
     bool shared, duplicates_allowed;
     uint64_t expected[CHANNELS]; /* sequence */
-    bool known[CHANNELS], after_gap[CHANNELS];
+    bool known[CHANNELS];
     uint32_t next[CHANNELS][PUBLISHERS];
     bool gap[CHANNELS][PUBLISHERS]; /* one has come since the publisher's last message */
     bool inexact[CHANNELS];

@@ -297,7 +297,9 @@ static void reconnect_is_a_gap(void **state)
         assert_int_equal(event.kind, BCAST_GAP);
         assert_int_equal(event.reason, BCAST_GAP_RECONNECT);
         assert_int_equal(event.count, BCAST_COUNT_UNKNOWN);
+        uint64_t next = event.sequence;
         test_expect(sub, &event, "after");
+        assert_true(event.sequence == next);
         assert_int_equal(test_stats(sub).gaps, 1);
     }
     assert_int_equal(stats_of(b).reconnects, 1);
