@@ -14,10 +14,10 @@
 #define MESSAGES 4096
 #define QUEUE 8192              /* answers that are owed; answers on their way */
 #define MOST (64u << 10)        /* max_message_bytes */
-#define SENT_MOST (6u << 20)    /* bytes to be published in one program: more only takes time */
-#define FLOOD_MOST (2u << 20)   /* likewise, bytes that are no more than many */
-#define MEMORY_MOST (24u << 20) /* what the backend may hold at any time */
-#define READER_MOST (MOST + 65536 + READ_BYTES)
+#define SENT_MOST (2500u << 10) /* bytes to be published in one program: more only takes time */
+#define FLOOD_MOST (520u << 10) /* likewise, bytes that are no more than many */
+#define MEMORY_MOST (8u << 20)  /* what the backend may hold at any time */
+#define READER_MOST (MOST + 65536 + READ_BYTES + 2 * FEED_BYTES)
 
 extern const struct bcast_backend bcast_backend_redis;
 
@@ -59,9 +59,9 @@ struct server { /* one side of it */
     size_t heard_size, heard_room;
     size_t takes, piece; /* bytes it takes at the moment; gives at once */
     bool has_more, ends, is_slow;
-    struct owed answers[QUEUE], sent[QUEUE];
     size_t answers_count, answers_first, sent_count, sent_first;
     int watched;
+    struct owed answers[QUEUE], sent[QUEUE]; /* last */
 };
 
 static struct world {
@@ -216,7 +216,7 @@ static void server_forget(struct server *server)
 {
     free(server->bytes);
     free(server->heard);
-    memset(server, 0, sizeof *server);
+    memset(server, 0, offsetof(struct server, answers)); /* those lists are long */
 }
 
 static void server_say(struct server *server, const void *bytes, size_t size)
@@ -353,6 +353,8 @@ static bool hear_one(struct server *server, const unsigned char **at, const unsi
 
 static void hear(struct server *server, const void *bytes, size_t size)
 {
+    if (size == 0)
+        return;
     if (server->heard_size + size > server->heard_room) {
         server->heard_room = 2 * server->heard_room + size;
         server->heard = realloc(server->heard, server->heard_room);
@@ -746,11 +748,10 @@ static void disconnect(void)
     CHECK(w.servers[0].watched == 0 && w.servers[1].watched == 0, "it still watches");
     forget_connection();
     w.first += taken;
-    for (unsigned t = 0; t < TOPICS; t++)
-        if (w.wishes[t].is != NULL) {
-            CHECK(w.wishes[t].is->state == NULL, "a topic still has its state");
-            drop_wish(&w.wishes[t]);
-        }
+    for (unsigned t = 0; t < TOPICS; t++) {
+        CHECK(w.wishes[t].is == NULL || w.wishes[t].is->state == NULL, "a topic still has its state");
+        drop_wish(&w.wishes[t]);
+    }
 }
 
 static void begin(void)
@@ -967,12 +968,13 @@ static void say_raw(struct server *server)
 
 static void flood(struct server *server, unsigned char what, size_t size)
 {
+    unsigned char block[512];
     dishonest();
-    if (w.flooded + size > FLOOD_MOST)
-        return;
-    w.flooded += size;
-    for (size_t i = 0; i < size; i++)
-        server_say(server, &what, 1);
+    memset(block, what, sizeof block);
+    for (; size > 0 && w.flooded < FLOOD_MOST; size -= size < sizeof block ? size : sizeof block) {
+        server_say(server, block, size < sizeof block ? size : sizeof block);
+        w.flooded += sizeof block;
+    }
 }
 
 /* What is on its way changes. */
