@@ -179,10 +179,10 @@ bool redis_send(struct redis *redis, enum redis_side side, const struct redis_as
 {
     struct link *link = &redis->links[side];
     size_t size = 32;
-    for (size_t i = 0; i < count; i++)
-        size += words[i].size + 32;
     if (is_over(redis))
         return false;
+    for (size_t i = 0; i < count; i++)
+        size += words[i].size + 32;
     unsigned char *begin = bytes_reserve(&link->out, size), *at = begin;
     if (begin == NULL || !push_ask(link, ask)) {
         redis_lost(redis, BCAST_ERR_NOMEM, false, "out of memory for what is to be sent");
