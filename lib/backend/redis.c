@@ -118,6 +118,8 @@ static void redis_unsubscribe(void *context, struct bcast_topic *const *topics, 
             continue; /* refused */
         entry_drop(self, entry);
         ask_about(self, entry, ASK_UNSUBSCRIBE, "UNSUBSCRIBE", topics[i]);
+        if (entry->unanswered == 0) /* it could not even be asked: nobody else knows of it */
+            memory_put(entry);
     }
     redis_flush(self->redis, REDIS_EVENTS);
 }
@@ -239,7 +241,7 @@ static void take_element(void *context, enum redis_side side, const struct redis
         tell_bad(self, element);
     else if (ask->kind == ASK_PUBLISH && element->depth == 0)
         self->good++;
-    else if (ask->kind == ASK_TOO_LARGE)
+    else if (ask->kind == ASK_TOO_LARGE && element->depth == 0)
         tell_too_large(self);
     else if (ask->kind == ASK_SUBSCRIBE && element->depth == 0 && element->type == REDIS_ERROR)
         take_refusal(self, ask->what, element);

@@ -15,7 +15,9 @@
 #define READ_BYTES 65536
 /* hiredis moves what is left in its buffer forward for every kilobyte it has parsed: so it never gets much at a time. */
 #define FEED_BYTES 2048
-#define READS 16 /* at most, before others have their turn */
+#define LINE_MOST 65536 /* of an error, a status, a number */
+#define LENGTH_MOST 32  /* of a bulk's length, with some to spare */
+#define READS 16        /* at most, before others have their turn */
 
 enum { ASK_AUTH = 1, ASK_SELECT, ASK_HELLO, ASK_LIMIT, ASK_PING };
 
@@ -69,6 +71,8 @@ void redis_lost(struct redis *redis, int status, bool terminal, const char *form
     vsnprintf(reason, sizeof reason, format, arguments);
     va_end(arguments);
     redis->lost = true;
+    for (unsigned i = 0; redis->connected && redis->calls->drained != NULL && i < REDIS_SIDES; i++)
+        redis->calls->drained(redis->self, (enum redis_side)i); /* now or never: nothing may follow the loss */
     redis->sink->lost(redis->sink, status, reason, terminal);
 }
 
@@ -175,6 +179,8 @@ bool redis_send(struct redis *redis, enum redis_side side, const struct redis_as
 {
     struct link *link = &redis->links[side];
     size_t size = 32;
+    if (is_over(redis))
+        return false;
     for (size_t i = 0; i < count; i++)
         size += words[i].size + 32;
     unsigned char *begin = bytes_reserve(&link->out, size), *at = begin;
@@ -287,7 +293,8 @@ static void greeting_element(struct link *link, const struct redis_ask *ask, con
 {
     if (element->depth == 0 && element->type == REDIS_ERROR && ask->kind != ASK_PING)
         greeting_refused(link, ask, element);
-    if (ask->kind == ASK_LIMIT && element->depth == 1 && element->index == 1 && element->size < 20) {
+    if (ask->kind == ASK_LIMIT && element->depth == 1 && element->index == 1 && element->type == REDIS_TEXT &&
+        element->size < 20) {
         char number[20] = "";
         memcpy(number, element->text, element->size);
         unsigned long long most = strtoull(number, NULL, 10);
@@ -368,6 +375,9 @@ typedef int array_size;
 
 static void *take_array(const redisReadTask *task, array_size count)
 {
+    struct link *link = task->privdata;
+    if ((long long)count > INT32_MAX) /* hiredis counts the elements in an int */
+        redis_lost(link->redis, BCAST_ERR_CONNECT, false, "the server's answer has too many parts");
     return take_element(task, (struct redis_element){.type = REDIS_ARRAY, .number = (long long)count});
 }
 
@@ -445,6 +455,17 @@ static bool parse(struct link *link)
     return reply == NULL;
 }
 
+/* hiredis looks for the end of a line from its beginning, whenever there is more of it. In what is left, and is not whole,
+ * only a bulk has such an end, behind its length. */
+static bool is_long_line(const struct link *link)
+{
+    const char *rest = link->reader->buf + link->reader->pos;
+    if (link->reader->len - link->reader->pos <= LINE_MOST)
+        return false;
+    const char *end = memchr(rest, '\n', LENGTH_MOST);
+    return end == NULL || end == rest || end[-1] != '\r';
+}
+
 static bool feed(struct link *link, const unsigned char *bytes, size_t size)
 {
     struct redis *redis = link->redis;
@@ -462,6 +483,10 @@ static bool feed(struct link *link, const unsigned char *bytes, size_t size)
             return false;
         if (link->reader->len - link->reader->pos > redis->most_reply) {
             redis_lost(redis, BCAST_ERR_TOO_LARGE, false, "a message of over max_message_bytes arrived");
+            return false;
+        }
+        if (is_long_line(link)) {
+            redis_lost(redis, BCAST_ERR_CONNECT, false, "the server's answer cannot be understood: a line without end");
             return false;
         }
     }
@@ -483,10 +508,10 @@ static void read_link(struct link *link)
         if ((size_t)count < sizeof redis->in && !stream_has_more(&link->stream))
             break;
     }
-    if (redis->calls->drained != NULL && redis->connected)
-        redis->calls->drained(redis->self, link->side);
     if (is_over(redis))
         return;
+    if (redis->calls->drained != NULL && redis->connected)
+        redis->calls->drained(redis->self, link->side);
     if (count < 0 || stream_watch(&link->stream, bytes_queued(&link->out) != 0) != BCAST_OK)
         stream_failed(link);
     else if (stream_has_more(&link->stream))
@@ -609,7 +634,7 @@ void redis_ready(struct redis *redis, int fd, int events)
 
 void redis_woken(struct redis *redis)
 {
-    if (redis->lookup != NULL)
+    if (redis->lookup != NULL && !is_over(redis))
         looked_up(redis);
     for (unsigned i = 0; i < REDIS_SIDES && !is_over(redis); i++)
         if (redis->links[i].stream.state != STREAM_CLOSED)

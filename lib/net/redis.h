@@ -53,7 +53,7 @@ void redis_ready(struct redis *redis, int fd, int events);
 void redis_alarm(struct redis *redis);
 void redis_woken(struct redis *redis);
 
-/* Appends one command of `count` words to what goes out. False: no memory, and the connection is lost. */
+/* Appends one command of `count` words to what goes out. False: the connection is lost, if only now, for no memory. */
 struct redis_word {
     const void *text;
     size_t size;

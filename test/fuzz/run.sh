@@ -6,7 +6,10 @@ set -eu
 cd "$(dirname "$0")/../.."
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- url options args position json api
+if [ $# -eq 0 ]; then
+  set -- url options args position json api
+  if pkg-config --exists hiredis openssl; then set -- "$@" redis; fi
+fi
 case $seconds in
   ''|*[!0-9]*) echo "usage: sh test/fuzz/run.sh [SECONDS] [TARGET...]" >&2; exit 2 ;;
 esac
