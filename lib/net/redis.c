@@ -369,14 +369,16 @@ static void *take_text(const redisReadTask *task, char *text, size_t size)
 
 #if defined(HIREDIS_MAJOR) && HIREDIS_MAJOR >= 1
 typedef size_t array_size;
+#define TOO_MANY(count) ((count) > INT32_MAX) /* hiredis counts the elements in an int */
 #else
 typedef int array_size;
+#define TOO_MANY(count) false
 #endif
 
 static void *take_array(const redisReadTask *task, array_size count)
 {
     struct link *link = task->privdata;
-    if ((long long)count > INT32_MAX) /* hiredis counts the elements in an int */
+    if (TOO_MANY(count))
         redis_lost(link->redis, BCAST_ERR_CONNECT, false, "the server's answer has too many parts");
     return take_element(task, (struct redis_element){.type = REDIS_ARRAY, .number = (long long)count});
 }
