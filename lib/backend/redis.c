@@ -1,78 +1,41 @@
-#include "base/hash.h"
-#include "base/memory.h"
-#include "net/redis.h"
+#include "net/names.h"
+#include "net/redis_out.h"
 
 #include <stdio.h>
 
 /* Redis PUB/SUB: PUBLISH over one connection, SUBSCRIBE over the other. Nothing is added to what the user gives: the
  * bytes are the message, the channel is the channel, so that whatever else speaks to that server is understood. */
 
-#define UNSENT_MOST (1u << 20) /* bytes on their way out, before publish takes no more */
-
-enum { ASK_PUBLISH = REDIS_ASK, ASK_TOO_LARGE, ASK_SUBSCRIBE, ASK_UNSUBSCRIBE };
+enum { ASK_SUBSCRIBE = REDIS_OTHERS, ASK_UNSUBSCRIBE };
 
 struct entry {                 /* what the server was asked about one topic */
+    struct name name;          /* first; in the table as long as there is a topic */
     struct bcast_topic *topic; /* NULL: nobody wants it any more; it stays until the last answer */
-    struct entry *next;        /* of the same hash */
-    uint64_t hash;
     unsigned unanswered;
     bool confirmed;
 };
 
 struct pubsub {
-    struct redis *redis;
+    struct redis *redis; /* first: see redis.h */
     struct bcast_sink *sink;
-    struct entry **table; /* the entries with a topic, by name */
-    size_t mask, count;   /* table has mask + 1 lists */
-    uint64_t secret[2];
-    struct entry *to;     /* what is pushed belongs to it; NULL: to nobody */
-    uint64_t first, good; /* number of the first message without a result; so many from there on went well */
-    bool fresh;           /* nothing was sent over this connection yet: `first` is to come */
-    bool complained;      /* about a message the server refused: once, until one goes well again */
+    struct redis_out out;
+    struct names names;
+    struct entry *to; /* what is pushed belongs to it; NULL: to nobody */
 };
 
 /* --------------------------------------------------------------------------------------------------------- topics -- */
 
-static struct entry **find(struct pubsub *self, const char *name, size_t size)
-{
-    uint64_t hash = hash_bytes(self->secret, name, size);
-    struct entry **at = &self->table[hash & self->mask];
-    while (*at != NULL &&
-           ((*at)->hash != hash || (*at)->topic->size != size || memcmp((*at)->topic->name, name, size) != 0))
-        at = &(*at)->next;
-    return at;
-}
-
-static bool grow(struct pubsub *self)
-{
-    size_t mask = self->table == NULL ? 15 : 2 * self->mask + 1;
-    struct entry **table = memory_get((mask + 1) * sizeof(struct entry *));
-    if (table == NULL)
-        return false;
-    for (size_t i = 0; self->table != NULL && i <= self->mask; i++)
-        for (struct entry *entry = self->table[i], *next; entry != NULL; entry = next) {
-            next = entry->next;
-            entry->next = table[entry->hash & mask];
-            table[entry->hash & mask] = entry;
-        }
-    memory_put(self->table);
-    self->table = table;
-    self->mask = mask;
-    return true;
-}
-
 static struct entry *entry_add(struct pubsub *self, struct bcast_topic *topic)
 {
-    if (self->count >= self->mask && !grow(self))
-        return NULL;
     struct entry *entry = memory_get(sizeof *entry);
     if (entry == NULL)
         return NULL;
     entry->topic = topic;
-    entry->hash = hash_bytes(self->secret, topic->name, topic->size);
-    entry->next = self->table[entry->hash & self->mask];
-    self->table[entry->hash & self->mask] = entry;
-    self->count++;
+    entry->name = (struct name){.text = topic->name, .size = topic->size};
+    if (!names_add(&self->names, &entry->name)) {
+        memory_put(entry);
+        return NULL;
+    }
     topic->state = entry;
     return entry;
 }
@@ -80,9 +43,7 @@ static struct entry *entry_add(struct pubsub *self, struct bcast_topic *topic)
 /* Nothing that is pushed finds it any more. */
 static void entry_drop(struct pubsub *self, struct entry *entry)
 {
-    struct entry **at = find(self, entry->topic->name, entry->topic->size);
-    *at = entry->next;
-    self->count--;
+    names_remove(&self->names, &entry->name);
     entry->topic->state = NULL;
     entry->topic = NULL;
     if (self->to == entry)
@@ -96,7 +57,7 @@ static void ask_about(struct pubsub *self, struct entry *entry, unsigned kind, c
     entry->unanswered += redis_send(self->redis, REDIS_EVENTS, &(struct redis_ask){kind, 1, entry}, words, 2);
 }
 
-static void redis_subscribe(void *context, struct bcast_topic *const *topics, size_t count)
+static void pubsub_subscribe(void *context, struct bcast_topic *const *topics, size_t count)
 {
     struct pubsub *self = context;
     for (size_t i = 0; i < count; i++) {
@@ -109,7 +70,7 @@ static void redis_subscribe(void *context, struct bcast_topic *const *topics, si
     redis_flush(self->redis, REDIS_EVENTS);
 }
 
-static void redis_unsubscribe(void *context, struct bcast_topic *const *topics, size_t count)
+static void pubsub_unsubscribe(void *context, struct bcast_topic *const *topics, size_t count)
 {
     struct pubsub *self = context;
     for (size_t i = 0; i < count; i++) {
@@ -127,79 +88,32 @@ static void redis_unsubscribe(void *context, struct bcast_topic *const *topics, 
 /* The connection is gone, its answers have been told by take_dropped: topics are subscribed anew. */
 static void forget_all(struct pubsub *self)
 {
-    for (size_t i = 0; self->table != NULL && i <= self->mask; i++)
-        while (self->table[i] != NULL) {
-            struct entry *entry = self->table[i];
-            self->table[i] = entry->next;
-            entry->topic->state = NULL;
-            memory_put(entry);
-        }
-    self->count = 0;
-    self->to = NULL;
-}
-
-/* -------------------------------------------------------------------------------------------------------- results -- */
-
-static void tell_good(struct pubsub *self)
-{
-    if (self->good == 0)
-        return;
-    uint64_t first = self->first, count = self->good;
-    self->first += count;
-    self->good = 0;
-    self->complained = false;
-    self->sink->result(self->sink, first, count, BCAST_OK);
-}
-
-static void tell_bad(struct pubsub *self, const struct redis_element *element)
-{
-    char text[200];
-    tell_good(self);
-    if (!self->complained) {
-        snprintf(text, sizeof text, "a message was refused: %.*s", (int)(element->size > 150 ? 150 : element->size),
-                 element->text);
-        self->sink->log(self->sink, BCAST_LOG_WARNING, text);
-        self->complained = true;
+    struct name *name;
+    while ((name = names_any(&self->names)) != NULL) {
+        struct entry *entry = (struct entry *)(void *)name;
+        entry_drop(self, entry);
+        memory_put(entry);
     }
-    self->sink->result(self->sink, self->first++, 1, redis_status_of(element->text, element->size));
 }
 
-static void tell_too_large(struct pubsub *self)
-{
-    tell_good(self);
-    self->sink->result(self->sink, self->first++, 1, BCAST_ERR_TOO_LARGE);
-}
+/* ------------------------------------------------------------------------------------------------------ publishing -- */
 
-/* One that was queued before the server had told its limit is not sent, as the server would end the connection; in its
- * place goes something harmless, so that its result comes in its turn. */
-static bool send_message(struct pubsub *self, const struct bcast_outgoing *message)
+static bool send_message(struct redis_out *out, const struct bcast_outgoing *message)
 {
-    static const struct redis_ask publish = {ASK_PUBLISH, 1, NULL}, too_large = {ASK_TOO_LARGE, 1, NULL};
+    static const struct redis_ask ask = {REDIS_PUBLISH, 1, NULL};
     const struct redis_word words[] = {
         {"PUBLISH", 7}, {message->channel, message->channel_size}, {message->data, message->size}};
-    if (message->size <= redis_most_bytes(self->redis))
-        return redis_send(self->redis, REDIS_COMMANDS, &publish, words, 3);
-    return redis_send(self->redis, REDIS_COMMANDS, &too_large, &(struct redis_word){"PING", 4}, 1);
+    return redis_send(out->redis, REDIS_COMMANDS, &ask, words, 3);
 }
 
-static bool has_room(struct pubsub *self)
+static size_t pubsub_publish(void *context, const struct bcast_outgoing *messages, size_t count)
 {
-    if (redis_unsent(self->redis, REDIS_COMMANDS) > UNSENT_MOST)
-        redis_flush(self->redis, REDIS_COMMANDS);
-    return redis_unsent(self->redis, REDIS_COMMANDS) <= UNSENT_MOST;
+    return redis_out_publish(&((struct pubsub *)context)->out, messages, count);
 }
 
-static size_t redis_publish(void *context, const struct bcast_outgoing *messages, size_t count)
+static int pubsub_check(void *context, const struct bcast_outgoing *message, char *error, size_t error_size)
 {
-    struct pubsub *self = context;
-    size_t taken = 0;
-    if (self->fresh)
-        self->first = messages[0].number;
-    self->fresh = false;
-    while (taken < count && has_room(self) && send_message(self, &messages[taken]))
-        taken++;
-    redis_flush(self->redis, REDIS_COMMANDS);
-    return taken;
+    return redis_out_check(&((struct pubsub *)context)->out, message, error, error_size);
 }
 
 /* ------------------------------------------------------------------------------------------------------ what comes -- */
@@ -209,10 +123,7 @@ static void take_message(struct pubsub *self, const struct redis_element *elemen
     if (element->depth != 1 || element->type != REDIS_TEXT)
         return;
     if (element->index == 1) {
-        if (self->to != NULL && self->to->topic->size == element->size &&
-            memcmp(self->to->topic->name, element->text, element->size) == 0)
-            return;
-        self->to = self->table != NULL ? *find(self, element->text, element->size) : NULL;
+        self->to = (struct entry *)(void *)names_find(&self->names, element->text, element->size);
     } else if (element->index == 2 && self->to != NULL && self->to->confirmed) {
         const struct bcast_incoming message = {.data = element->text, .size = element->size};
         self->sink->message(self->sink, self->to->topic, &message);
@@ -237,13 +148,8 @@ static void take_element(void *context, enum redis_side side, const struct redis
     (void)side;
     if (ask == NULL)
         take_message(self, element);
-    else if (ask->kind == ASK_PUBLISH && element->depth == 0 && element->type == REDIS_ERROR)
-        tell_bad(self, element);
-    else if (ask->kind == ASK_PUBLISH && element->depth == 0)
-        self->good++;
-    else if (ask->kind == ASK_TOO_LARGE && element->depth == 0)
-        tell_too_large(self);
-    else if (ask->kind == ASK_SUBSCRIBE && element->depth == 0 && element->type == REDIS_ERROR)
+    else if (!redis_out_element(&self->out, ask, element) && ask->kind == ASK_SUBSCRIBE && element->depth == 0 &&
+             element->type == REDIS_ERROR)
         take_refusal(self, ask->what, element);
 }
 
@@ -277,14 +183,13 @@ static void take_dropped(void *context, enum redis_side side, const struct redis
 static void take_pause(void *context, enum redis_side side)
 {
     if (side == REDIS_COMMANDS)
-        tell_good(context);
+        results_tell(&((struct pubsub *)context)->out.results);
 }
 
 static void take_connection(void *context)
 {
     struct pubsub *self = context;
-    self->fresh = true;
-    self->good = 0;
+    results_connected(&self->out.results);
     self->sink->connected(self->sink);
 }
 
@@ -298,72 +203,43 @@ static const struct redis_calls calls = {
     .drained = take_pause,
 };
 
-static void redis_close_self(void *context)
+static void pubsub_disconnect(void *context)
+{
+    redis_disconnect(context);
+    forget_all(context);
+}
+
+static void pubsub_close(void *context)
 {
     struct pubsub *self = context;
     redis_close(self->redis);
     forget_all(self);
-    memory_put(self->table);
+    names_fini(&self->names);
     memory_put(self);
 }
 
-static int redis_open_self(const struct bcast_backend_setup *setup, struct bcast_sink *sink, void **out)
+static int pubsub_open(const struct bcast_backend_setup *setup, struct bcast_sink *sink, void **out)
 {
     struct pubsub *self = memory_get(sizeof *self);
     if (self == NULL)
         return BCAST_ERR_NOMEM;
     self->sink = sink;
-    hash_secret(self->secret);
+    names_init(&self->names);
     int status = redis_open(setup, sink, &calls, self, true, &self->redis);
-    if (status == BCAST_OK)
-        *out = self;
-    else
+    if (status != BCAST_OK) {
         memory_put(self);
-    return status;
+        return status;
+    }
+    self->out = (struct redis_out){self->redis, {.sink = sink}, send_message};
+    *out = self;
+    return BCAST_OK;
 }
 
-static void redis_capabilities(void *context, struct bcast_capabilities *out)
+static void pubsub_capabilities(void *context, struct bcast_capabilities *out)
 {
     (void)context;
     out->can = BCAST_CAN_BINARY | BCAST_CAN_CONFIRM | BCAST_CAN_PROCESSES;
     out->max_message_bytes = 512u << 20;
-}
-
-static int redis_check(void *context, const struct bcast_outgoing *message, char *error, size_t error_size)
-{
-    struct pubsub *self = context;
-    size_t most = redis_most_bytes(self->redis);
-    if (message->size <= most && message->channel_size <= most)
-        return BCAST_OK;
-    snprintf(error, error_size, "the server takes at most %zu bytes (proto-max-bulk-len)", most);
-    return BCAST_ERR_TOO_LARGE;
-}
-
-static void redis_connect_self(void *context)
-{
-    redis_connect(((struct pubsub *)context)->redis);
-}
-
-static void redis_disconnect_self(void *context)
-{
-    struct pubsub *self = context;
-    redis_disconnect(self->redis);
-    forget_all(self);
-}
-
-static void redis_ready_self(void *context, int fd, int events)
-{
-    redis_ready(((struct pubsub *)context)->redis, fd, events);
-}
-
-static void redis_alarm_self(void *context)
-{
-    redis_alarm(((struct pubsub *)context)->redis);
-}
-
-static void redis_woken_self(void *context)
-{
-    redis_woken(((struct pubsub *)context)->redis);
 }
 
 static const char *const schemes[] = {"redis", "rediss", "redis+unix", NULL};
@@ -376,16 +252,16 @@ const struct bcast_backend bcast_backend_redis = {
     .name = "redis",
     .schemes = schemes,
     .params = params,
-    .open = redis_open_self,
-    .close = redis_close_self,
-    .capabilities = redis_capabilities,
-    .check = redis_check,
-    .connect = redis_connect_self,
-    .disconnect = redis_disconnect_self,
-    .ready = redis_ready_self,
-    .alarm = redis_alarm_self,
-    .woken = redis_woken_self,
-    .publish = redis_publish,
-    .subscribe = redis_subscribe,
-    .unsubscribe = redis_unsubscribe,
+    .open = pubsub_open,
+    .close = pubsub_close,
+    .capabilities = pubsub_capabilities,
+    .check = pubsub_check,
+    .connect = redis_connect,
+    .disconnect = pubsub_disconnect,
+    .ready = redis_ready,
+    .alarm = redis_alarm,
+    .woken = redis_woken,
+    .publish = pubsub_publish,
+    .subscribe = pubsub_subscribe,
+    .unsubscribe = pubsub_unsubscribe,
 };

@@ -265,14 +265,6 @@ static bool begins(const struct redis_element *element, const char *text)
     return element->size >= size && memcmp(element->text, text, size) == 0;
 }
 
-int redis_status_of(const char *text, size_t size)
-{
-    const struct redis_element element = {.text = text, .size = size};
-    if (begins(&element, "NOPERM") || begins(&element, "NOAUTH") || begins(&element, "WRONGPASS"))
-        return BCAST_ERR_REFUSED;
-    return BCAST_ERR_PUBLISH;
-}
-
 /* The server does not want us as we are, or only not now. */
 static void greeting_refused(struct link *link, const struct redis_ask *ask, const struct redis_element *element)
 {
@@ -593,8 +585,14 @@ static void looked_up(struct redis *redis)
         redis_lost(redis, status, false, "%s", why);
 }
 
-void redis_connect(struct redis *redis)
+static struct redis *of(void *self)
 {
+    return *(struct redis **)self;
+}
+
+void redis_connect(void *self)
+{
+    struct redis *redis = of(self);
     static const struct bcast_host here = {"localhost", 0};
     const struct bcast_url *url = redis->url;
     int status;
@@ -617,8 +615,9 @@ void redis_connect(struct redis *redis)
         redis_lost(redis, status, false, "out of memory");
 }
 
-void redis_disconnect(struct redis *redis)
+void redis_disconnect(void *self)
 {
+    struct redis *redis = of(self);
     lookup_forget(&redis->lookup);
     drop_links(redis);
     addresses_free(&redis->addresses);
@@ -626,16 +625,18 @@ void redis_disconnect(struct redis *redis)
     redis->lost = true;
 }
 
-void redis_ready(struct redis *redis, int fd, int events)
+void redis_ready(void *self, int fd, int events)
 {
+    struct redis *redis = of(self);
     for (unsigned i = 0; i < REDIS_SIDES && !is_over(redis); i++)
         if (redis->links[i].stream.state != STREAM_CLOSED && redis->links[i].stream.fd == fd)
             serve(&redis->links[i], events);
     settle(redis);
 }
 
-void redis_woken(struct redis *redis)
+void redis_woken(void *self)
 {
+    struct redis *redis = of(self);
     if (redis->lookup != NULL && !is_over(redis))
         looked_up(redis);
     for (unsigned i = 0; i < REDIS_SIDES && !is_over(redis); i++)
@@ -686,8 +687,9 @@ static void look_after(struct link *link)
     redis_flush(redis, link->side);
 }
 
-void redis_alarm(struct redis *redis)
+void redis_alarm(void *self)
 {
+    struct redis *redis = of(self);
     if (redis->connected) {
         for (unsigned i = 0; i < REDIS_SIDES && !is_over(redis); i++)
             look_after(&redis->links[i]);

@@ -46,12 +46,12 @@ int redis_open(const struct bcast_backend_setup *setup, struct bcast_sink *sink,
                void *self, bool pushes, struct redis **out);
 void redis_close(struct redis *redis); /* any thread, also in a forked child; NULL is allowed */
 
-/* To be called from the backend's calls of these names. */
-void redis_connect(struct redis *redis);
-void redis_disconnect(struct redis *redis);
-void redis_ready(struct redis *redis, int fd, int events);
-void redis_alarm(struct redis *redis);
-void redis_woken(struct redis *redis);
+/* The backend's calls of these names, or what they call. `self` is the backend's, and begins with its struct redis *. */
+void redis_connect(void *self);
+void redis_disconnect(void *self);
+void redis_ready(void *self, int fd, int events);
+void redis_alarm(void *self);
+void redis_woken(void *self);
 
 /* Appends one command of `count` words to what goes out. False: the connection is lost, if only now, for no memory. */
 struct redis_word {
@@ -69,8 +69,6 @@ void redis_lost(struct redis *redis, int status, bool terminal, const char *form
 
 /* The largest message that the server takes; any thread. */
 size_t redis_most_bytes(struct redis *redis);
-/* What an error reply means: REFUSED (permissions), TOO_LARGE, or PUBLISH. */
-int redis_status_of(const char *text, size_t size);
 
 #define REDIS_PARAMS "db", "connect_timeout_ms", "ping_ms", TLS_PARAMS
 
