@@ -455,8 +455,8 @@ static bool parse(struct link *link)
     return reply == NULL;
 }
 
-/* hiredis looks for the end of a line from its beginning, whenever there is more of it. In what is left, and is not whole,
- * only a bulk has such an end, behind its length. */
+/* hiredis looks for the end of a line from its beginning, whenever there is more of it: so it must not grow for ever. In
+ * what is left, and is not whole, only a bulk has such an end, behind its length. */
 static bool is_long_line(const struct link *link)
 {
     const char *rest = link->reader->buf + link->reader->pos;
