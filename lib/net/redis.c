@@ -376,9 +376,10 @@ typedef int array_size;
 static void *take_array(const redisReadTask *task, array_size count)
 {
     struct link *link = task->privdata;
-    if ((long long)count > INT32_MAX) /* hiredis counts the elements in an int */
+    long long parts = (long long)count;
+    if (parts > INT32_MAX) /* hiredis counts them in an int */
         redis_lost(link->redis, BCAST_ERR_CONNECT, false, "the server's answer has too many parts");
-    return take_element(task, (struct redis_element){.type = REDIS_ARRAY, .number = (long long)count});
+    return take_element(task, (struct redis_element){.type = REDIS_ARRAY, .number = parts});
 }
 
 static void *take_number(const redisReadTask *task, long long number)
