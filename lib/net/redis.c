@@ -361,18 +361,17 @@ static void *take_text(const redisReadTask *task, char *text, size_t size)
 
 #if defined(HIREDIS_MAJOR) && HIREDIS_MAJOR >= 1
 typedef size_t array_size;
-#define TOO_MANY(count) ((count) > INT32_MAX) /* hiredis counts the elements in an int */
 #else
 typedef int array_size;
-#define TOO_MANY(count) false
 #endif
 
 static void *take_array(const redisReadTask *task, array_size count)
 {
     struct link *link = task->privdata;
-    if (TOO_MANY(count))
+    long long parts = (long long)count;
+    if (parts > INT32_MAX) /* hiredis counts them in an int */
         redis_lost(link->redis, BCAST_ERR_CONNECT, false, "the server's answer has too many parts");
-    return take_element(task, (struct redis_element){.type = REDIS_ARRAY, .number = (long long)count});
+    return take_element(task, (struct redis_element){.type = REDIS_ARRAY, .number = parts});
 }
 
 static void *take_number(const redisReadTask *task, long long number)
@@ -449,8 +448,8 @@ static bool parse(struct link *link)
     return reply == NULL;
 }
 
-/* hiredis looks for the end of a line from its beginning, whenever there is more of it. In what is left, and is not whole,
- * only a bulk has such an end, behind its length. */
+/* hiredis looks for the end of a line from its beginning, whenever there is more of it: so it must not grow for ever. In
+ * what is left, and is not whole, only a bulk has such an end, behind its length. */
 static bool is_long_line(const struct link *link)
 {
     const char *rest = link->reader->buf + link->reader->pos;

@@ -222,7 +222,7 @@ int tls_open(const struct bcast_backend_setup *setup, SSL_CTX **out)
     return BCAST_OK;
 }
 
-/* ----------------------------------------------------------------------------------------------------- the server -- */
+/* --------------------------------------------------------------------------------------------------- the server -- */
 
 static void server_forget(struct server *server)
 {
@@ -386,7 +386,9 @@ static const char *error_text(struct input *in, int *status)
     static const char *const texts[] = {"-NOPERM no\r\n", "-ERR no\r\n",    "-LOADING\r\n",           "-NOAUTH\r\n",
                                         "-\r\n",          "-WRONGPASS\r\n", "-ERR max number of\r\n", "-BUSY\r\n"};
     const char *text = texts[input_below(in, 8)];
-    *status = redis_status_of(text + 1, strlen(text) - 1);
+    bool refused =
+        strstr(text, "NOPERM") != NULL || strstr(text, "NOAUTH") != NULL || strstr(text, "WRONGPASS") != NULL;
+    *status = refused ? BCAST_ERR_REFUSED : BCAST_ERR_PUBLISH;
     return text;
 }
 
@@ -443,7 +445,7 @@ static void push(unsigned topic, unsigned size, uint8_t seed)
     server->sent[server->sent_count++] = message;
 }
 
-/* --------------------------------------------------------------------------------------------------- what is foretold */
+/* --------------------------------------------------------------------------------------------- what is foretold -- */
 
 /* Must the backend tell of it? */
 static bool is_due(const struct owed *owed)
@@ -480,7 +482,7 @@ static void check_told(struct server *server)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------- streams -- */
+/* ------------------------------------------------------------------------------------------------------ streams -- */
 
 static struct server *server_of(const struct stream *stream)
 {
@@ -586,7 +588,7 @@ void stream_close(struct stream *stream)
     *stream = (struct stream){.fd = -1};
 }
 
-/* ------------------------------------------------------------------------------------------------------- the sink -- */
+/* ----------------------------------------------------------------------------------------------------- the sink -- */
 
 static void check_up(const char *what)
 {
@@ -725,7 +727,7 @@ static void told_log(struct bcast_sink *sink, enum bcast_log_level level, const 
     CHECK(strlen(text) < 250, "a long line");
 }
 
-/* --------------------------------------------------------------------------------------------------- the operations -- */
+/* ----------------------------------------------------------------------------------------------- the operations -- */
 
 static const struct bcast_backend *const backend = &bcast_backend_redis;
 
@@ -737,6 +739,7 @@ static void after(void)
         check_told(&w.servers[i]);
         if (link == NULL || link->reader == NULL || link->reader->buf == NULL)
             continue;
+        CHECK(w.lost || !is_long_line(link), "it waits for the end of a line of %zu", link->reader->len);
         CHECK(link->reader->len <= READER_MOST && sdsalloc(link->reader->buf) <= 2 * READER_MOST,
               "the reader holds %zu of %zu", link->reader->len, sdsalloc(link->reader->buf));
     }
