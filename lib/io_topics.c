@@ -68,7 +68,8 @@ static void ask_now(struct io *io, struct asking *asking)
 static void drop_topic(struct io *io, struct topic *topic)
 {
     struct bcast_topic *is = &topic->is;
-    bool known = topic->state != TOPIC_OFF && io->connected;
+    bool known = topic->known;
+    topic->known = false;
     topic->state = TOPIC_OFF;
     topic->status = BCAST_OK;
     topic->missing = false; /* nobody is left to be told */
@@ -90,6 +91,7 @@ static void settle_topic(struct io *io, struct topic *topic, struct asking *aski
             drop_topic(io, topic);
     } else if (topic->state == TOPIC_OFF && topic->status == BCAST_OK && io->connected) {
         topic->state = TOPIC_ASKED;
+        topic->known = true;
         asking->topics[asking->count++] = &topic->is;
         if (asking->count == sizeof asking->topics / sizeof *asking->topics)
             ask_now(io, asking);
@@ -150,6 +152,7 @@ void io_sink_subscribed(struct bcast_sink *sink, struct bcast_topic *is, int sta
     pthread_mutex_lock(&io->mutex);
     topic->status = status;
     topic->state = status == BCAST_OK ? TOPIC_ON : TOPIC_OFF;
+    topic->known = status == BCAST_OK;
     strncpy(topic->reason, reason != NULL ? reason : "", sizeof topic->reason - 1);
     bool surprise = status != BCAST_OK && topic->wanted > topic->waiting; /* it had been confirmed before */
     pthread_cond_broadcast(&io->changed_cond);

@@ -22,7 +22,8 @@ struct topic {
     unsigned wanted;         /* subscriptions */
     unsigned waiting;        /* calls that wait for the answer; keeps it from being freed */
     enum topic_state state;  /* written by the I/O thread */
-    bool paused;             /* the I/O thread's alone, like the next two */
+    bool known;              /* the backend has it, with or without a connection; the I/O thread's alone, like ... */
+    bool paused;             /* ... this, and the next two */
     bool missing;            /* messages did not get into the ring, and nobody was told yet: */
     struct gap_record missed;
     uint64_t gaps, gap_end; /* so many were told in the ring, the last of them just before this sequence */

@@ -159,7 +159,8 @@ struct bcast_backend {
 
     /* Takes the URL apart and makes the backend's own state; no I/O. On failure writes setup->error. */
     int (*open)(const struct bcast_backend_setup *setup, struct bcast_sink *sink, void **self);
-    /* Frees it. Connections have been closed by `disconnect` before. */
+    /* Frees it. Connections have been closed by `disconnect` before, but not in a forked child, where nothing may be said
+     * to the broker. Topics that were not unsubscribed are still there. */
     void (*close)(void *self);
     /* Fills in `can` and the limits. The same for as long as it is open. With `self` NULL, nothing is open: what it can
      * at most, whatever the URL and the broker; bcast_backend_info asks so, from any thread. */
@@ -183,6 +184,7 @@ struct bcast_backend {
     size_t (*publish)(void *self, const struct bcast_outgoing *messages, size_t count);
 
     void (*subscribe)(void *self, struct bcast_topic *const *topics, size_t count);
+    /* Each that was subscribed and not refused; also while there is no connection. */
     void (*unsubscribe)(void *self, struct bcast_topic *const *topics, size_t count);
     void (*pause)(void *self, struct bcast_topic *topic);       /* only with BCAST_CAN_BLOCK */
     void (*resume)(void *self, struct bcast_topic *topic);      /* likewise */

@@ -314,6 +314,11 @@ size_t redis_most_bytes(struct redis *redis)
     return atomic_load_explicit(&redis->most_bytes, memory_order_relaxed);
 }
 
+uint64_t redis_ping_ms(const struct redis *redis)
+{
+    return redis->ping_ms;
+}
+
 /* -------------------------------------------------------------------------------------------------------- replies -- */
 
 static bool is_push(const struct redis_element *element)

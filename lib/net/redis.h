@@ -69,6 +69,8 @@ void redis_lost(struct redis *redis, int status, bool terminal, const char *form
 
 /* The largest message that the server takes; any thread. */
 size_t redis_most_bytes(struct redis *redis);
+uint64_t
+redis_ping_ms(const struct redis *redis); /* after so much silence it asks whether the server is there; 0: never */
 
 #define REDIS_PARAMS "db", "connect_timeout_ms", "ping_ms", TLS_PARAMS
 
