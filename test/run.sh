@@ -26,7 +26,7 @@ build() { # build NAME OPTION...: configures and compiles build-NAME
 
 rm -f build-*/meson-logs/testlog*.json
 failed=0
-# What it says, the test that wants it says again. With --no-install it is only asked for.
+# If it fails, everything else is tested all the same. Without it the suite interop fails, and says why.
 [ -z "$install" ] || sh test/interop/python.sh || failed=1
 
 check() { # check NAME [MESON TEST OPTION...]
