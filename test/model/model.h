@@ -38,7 +38,7 @@ bool model_alone(void);    /* no threads yet, or no more */
 /* Before an operation, at that place, that others may see; `other`: others use the place, too. */
 void model_point(const char *operation, const void *place, bool writes, bool other);
 void model_done(const void *place, bool writes); /* then */
-unsigned model_choose(unsigned options); /* how old a value to read; 0: the newest */
+unsigned model_choose(unsigned options);         /* how old a value to read; 0: the newest */
 /* Goes on when another thread has written to what this one has read since it last yielded, or nobody else can run. */
 int model_yield(void);
 void model_wait(const void *place); /* sleeps until woken */
@@ -54,8 +54,8 @@ void memory_model_join(unsigned thread, unsigned by);  /* `by` sees what it has 
 /* Which places are used by more than one thread, one of which writes? Only there a preemption makes a difference. Learnt
  * in the first runs, which are at random, and by whatever is run later. */
 void memory_model_learn(bool learning);
-bool memory_model_learnt(void);      /* there was another one */
-bool memory_model_learnt_more(void); /* ... and now it counts as such */
+bool memory_model_learnt(void);                     /* there was another one */
+bool memory_model_learnt_more(void);                /* ... and now it counts as such */
 uint64_t memory_model_values_read(unsigned thread); /* since it said where it stands */
 uint64_t memory_model_freed_blocks(void);
 uint64_t memory_model_past(unsigned thread); /* a number for what it has done, and what all that depends on */
@@ -81,8 +81,9 @@ static inline uint64_t model_mix(uint64_t a, uint64_t b)
 void platform_reset(void);
 bool platform_owns(const void *place); /* in the arena that all memory of a run comes from */
 size_t platform_offset(const void *place);
+size_t platform_blocks(void);    /* that were allocated and not freed */
 uint64_t platform_content(void); /* a number for all that is in memory */
-void model_poll(int fd); /* sleeps until it is readable */
+void model_poll(int fd);         /* sleeps until it is readable */
 #define PLATFORM_BYTES ((size_t)1 << 20)
 
 #endif

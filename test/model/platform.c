@@ -14,7 +14,7 @@ static size_t used;
 static struct {
     size_t at, size;
 } blocks[4096];
-static unsigned block_count;
+static unsigned block_count, freed_count;
 static uint32_t fds[8]; /* an fd is a word, 1 while it is readable */
 static int fd_count;
 struct memory_hooks memory_hooks;
@@ -23,7 +23,7 @@ void platform_reset(void)
 {
     memset(arena, 0, used);
     used = 0;
-    block_count = 0;
+    block_count = freed_count = 0;
     memset(fds, 0, sizeof fds);
     fd_count = 0;
 }
@@ -52,6 +52,11 @@ uint64_t platform_content(void)
     return model_mix(a, b);
 }
 
+size_t platform_blocks(void)
+{
+    return block_count - freed_count;
+}
+
 void *memory_get(size_t size)
 {
     size_t at = (used + 63) & ~(size_t)63;
@@ -71,6 +76,7 @@ void memory_put(void *memory)
     for (unsigned i = 0; i < block_count; i++)
         if (blocks[i].at == platform_offset(memory)) {
             memory_model_freed(memory, blocks[i].size);
+            freed_count++;
             return;
         }
     model_fail("freed what was not allocated");

@@ -54,7 +54,7 @@ static void gone(struct bell *bell)
 static void add_cursor(int i, enum cursor_policy policy, uint64_t limit, bool shared)
 {
     struct cursor *cursor = &stage->cursors[i];
-    cursor->limits = (struct ring_limits){limit, 64};
+    cursor->limits = (struct ring_limits){limit, limit == TOTAL ? TOTAL * 16 : 64};
     cursor->policy = (uint8_t)policy;
     cursor->holds = shared ? NULL : &stage->holds[i];
     cursor->waiter.bell = &stage->bell;
@@ -108,6 +108,14 @@ static void look_at(struct seen *s, const unsigned char *record, bool in_order)
     s->received++;
 }
 
+/* It was moved on: no further than its limits ask for. */
+static void must_be_behind(struct cursor *cursor)
+{
+    struct ring_limits tail = ring_tail(&stage->ring);
+    MUST(tail.messages - cursor_sequence(cursor) >= cursor->limits.messages ||
+         tail.bytes - cursor->segment->base_bytes >= cursor->limits.bytes);
+}
+
 /* Reads everything; holds on to the event before the last while it takes the next. */
 static void read_exclusive(int which, uint64_t total)
 {
@@ -123,6 +131,7 @@ static void read_exclusive(int which, uint64_t total)
         case CURSOR_GAP:
             s->accounted += gap.lost;
             MUST(base_sequence + s->accounted == gap.sequence);
+            must_be_behind(cursor);
             break;
         case CURSOR_RECORD: {
             struct hold *hold = cursor->hold;
@@ -176,6 +185,10 @@ static void read_shared(void)
 
 static void clear_stage(void)
 {
+    bool behind = false; /* a cursor has not come to the end, or to the empty segment there */
+    for (int i = 0; i < 2; i++)
+        behind |= stage->cursors[i].ring != NULL && stage->cursors[i].at != stage->ring.current;
+    MUST(behind || stage->ring.head == stage->ring.current); /* no segment was forgotten */
     for (int i = 0; i < 2; i++)
         if (stage->cursors[i].ring != NULL) {
             MUST(stage->accounted + seen[i].accounted == TOTAL || base_sequence != 0);
@@ -311,6 +324,48 @@ static void clear_left(void)
     clear_stage();
 }
 
+/* Large ones that nobody reads: no more are kept than the limits say. */
+static void publish_large(void)
+{
+    for (uint32_t i = 1; i <= EACH; i++) {
+        publish_sized(0, i, LARGE);
+        MUST(stage->ring.in_use <= 6); /* the ring, the cursor's, and two for this message and for the last */
+    }
+}
+static void clear_unread(void)
+{
+    MUST(cursor_queued(&stage->cursors[0]) >= 1);
+    cursor_detach(&stage->cursors[0]);
+    cursor_close(&stage->cursors[0]);
+    ring_fini(&stage->ring);
+    MUST(stage->ring.in_use == 0);
+}
+static void one_that_drops(void)
+{
+    set_stage();
+    add_cursor(0, CURSOR_DROP, 1, false);
+}
+
+/* Nobody reads, and what is kept is little: a publisher may be left behind in a segment that is not needed any more. */
+static void keep_little(void)
+{
+    set_stage();
+    ring_init(&stage->ring, &(struct ring_setup){.pool = &stage->pool, .history = {1, 16}});
+}
+static void forget_all(void)
+{
+    ring_fini(&stage->ring);
+    MUST(stage->ring.in_use == 0);
+}
+
+/* Limits that nobody comes near: nothing may be lost. */
+static void two_that_keep(void)
+{
+    set_stage();
+    for (int i = 0; i < 2; i++)
+        add_cursor(i, CURSOR_DROP, TOTAL, false);
+}
+
 /* Figures, for anybody at any time. */
 static void look_at_the_tail(void)
 {
@@ -365,6 +420,7 @@ static struct bcast *b;
 static struct bcast_channel *channel;
 static struct bcast_sub *subs[4];
 static unsigned expected;
+static size_t blocks_before;
 static struct counts {
     _Atomic unsigned taken, ended;
 } * counts;
@@ -644,8 +700,7 @@ static void hear_until_disconnected(void)
 {
     struct bcast_event *event = memory_get(sizeof *event);
     int status = BCAST_OK;
-    while (atomic_load(&counts->taken) < expected &&
-           (status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_OK) {
+    while (atomic_load(&counts->taken) < expected && (status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_OK) {
         MUST(event->kind == BCAST_MESSAGE);
         if (atomic_fetch_add(&counts->taken, 1) + 1 == expected)
             bcast_cancel(subs[0]);
@@ -779,6 +834,51 @@ static void ask(void)
     MUST(bcast_stats(b, &all) == BCAST_OK && all.published <= expected);
 }
 
+/* Waiters of subscriptions that are gone keep their memory; not of many. */
+static void arm_and_leave(void)
+{
+    for (int i = 0; i < 4; i++) {
+        struct bcast_event event = BCAST_EVENT_INIT;
+        struct bcast_sub *sub;
+        MUST(bcast_subscribe(b, "x", NULL, &sub) == BCAST_OK);
+        MUST(bcast_fd(sub) >= 0);
+        MUST(bcast_next(sub, &event, 0) == BCAST_TIMEOUT); /* arms it */
+        bcast_unsubscribe(sub);
+    }
+    MUST(platform_blocks() <= blocks_before + 2);
+    close_all();
+}
+static void one_to_leave_from(void)
+{
+    open_all(1, false, 0);
+    MUST(bcast_fd(subs[0]) >= 0);
+    blocks_before = platform_blocks();
+}
+
+/* Workers that begin in the past, in the middle of a segment. */
+static void work_on_history(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    int status;
+    while ((status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_OK) {
+        MUST(event->kind == BCAST_MESSAGE && event->sequence >= 1);
+        if (atomic_fetch_add(&counts->taken, 1) + 1 == expected)
+            MUST(bcast_cancel(subs[0]) == BCAST_OK);
+    }
+    MUST(status == BCAST_ERR_CLOSED);
+    bcast_release(event);
+}
+static void begin_in_the_past(void)
+{
+    struct bcast_sub_options options = bcast_sub_options_init();
+    options.history = 1;
+    options.shared = 1;
+    keep_history();
+    expected = 2;
+    counts = memory_get(sizeof *counts);
+    MUST(bcast_subscribe(b, "x", &options, &subs[0]) == BCAST_OK);
+}
+
 /* Subscribes in the midst of it: what it says itself, it hears. */
 static void join_in(void)
 {
@@ -841,19 +941,31 @@ static void check_taken(void)
 }
 
 static const struct scenario scenarios[] = {
-    {"ring-reuse", segments_used, {publish_twice, publish_once, read_three_first, read_three_second}, check_reuse,
+    {"ring-reuse",
+     segments_used,
+     {publish_twice, publish_once, read_three_first, read_three_second},
+     check_reuse,
      true},
     {"ring-drop", two_that_drop, {publish_0, publish_1, read_first, read_second}, clear_stage, true},
-    {"ring-block", one_that_blocks, {publish_0, publish_1, read_first, read_second}, clear_stage,
-     true},
+    {"ring-block", one_that_blocks, {publish_0, publish_1, read_first, read_second}, clear_stage, true},
     {"ring-workers-drop", workers_that_drop, {publish_0, publish_1, read_shared, read_shared}, clear_stage, false},
     {"ring-workers-block", workers_that_block, {publish_0, publish_1, read_shared, read_shared}, clear_stage, false},
     {"ring-large", two_that_drop, {publish_large_and_small, publish_1, read_first, read_second}, clear_stage, false},
-    {"ring-large-block", one_that_blocks, {publish_large_and_small, publish_1, read_first, read_second},
-     clear_stage, false},
-    {"ring-large-workers", workers_that_drop, {publish_large_and_small, publish_1, read_shared, read_shared},
-     clear_stage, false},
+    {"ring-large-block",
+     one_that_blocks,
+     {publish_large_and_small, publish_1, read_first, read_second},
+     clear_stage,
+     false},
+    {"ring-large-workers",
+     workers_that_drop,
+     {publish_large_and_small, publish_1, read_shared, read_shared},
+     clear_stage,
+     false},
     {"ring-wide", wide, {publish_wide_0, publish_wide_1, read_first, read_second, trim}, clear_stage, false},
+    {"ring-keep", two_that_keep, {publish_0, publish_1, read_first, read_second}, clear_stage, true},
+    {"ring-history", keep_little, {publish_0, publish_1}, forget_all, false},
+    {"ring-unread", one_that_drops, {publish_large}, clear_unread, false},
+    {"tail", one_that_drops, {publish_0, publish_1, look_at_the_tail}, clear_unread, false},
     {"ring-tail", two_that_drop, {publish_0, publish_1, read_first, read_second, look_at_the_tail}, clear_stage, false},
     {"room", one_in_the_way, {publish_0, read_half}, clear_half, false},
     {"room-bell", one_in_the_way, {publish_by_bell, read_half}, clear_half, false},
@@ -874,14 +986,23 @@ static const struct scenario scenarios[] = {
     {"poll-three", three_with_fds, {say_one, poll_second, poll_third, poll_first}, NULL, false},
     {"poll-channels", two_channels_with_fd, {say_one, say_elsewhere, poll_channels}, NULL, false},
     {"disconnect", one_to_disconnect, {say_two, say_two, hear_until_disconnected}, close_all, false},
-    {"disconnect-workers", workers_to_disconnect,
-     {say_two, say_two, hear_until_disconnected, hear_until_disconnected}, close_all, false},
+    {"disconnect-workers",
+     workers_to_disconnect,
+     {say_two, say_two, hear_until_disconnected, hear_until_disconnected},
+     close_all,
+     false},
     {"add-channel", one_subscription, {say_one, add_and_hear, hear_at_least}, close_all, false},
     {"remove-channel", two_channels, {say_one, say_elsewhere, remove_one, hear_the_rest}, close_all, false},
     {"remove-and-add", two_channels, {say_one, remove_and_add, hear_at_least}, close_all, false},
-    {"remove-workers", two_channels_shared, {say_one, remove_and_add, work_until_both, work_until_both}, close_all, false},
+    {"remove-workers",
+     two_channels_shared,
+     {say_one, remove_and_add, work_until_both, work_until_both},
+     close_all,
+     false},
     {"names", names_used_up, {say_elsewhere_twice, come_and_go, come_and_hear}, close_all, false},
     {"join-in", nobody, {say_two, join_in, join_in}, close_all, false},
+    {"leave-armed", one_to_leave_from, {arm_and_leave}, NULL, false},
+    {"history-workers", begin_in_the_past, {say_one, work_on_history, work_on_history}, check_taken, false},
     {"end", two_subscriptions, {say_one_and_close, hear_and_end, keep_and_end}, NULL, false},
     {"end-large", two_subscriptions, {say_large_and_free, hear_and_end, keep_and_end, close_rest}, NULL, false},
     {"figures", one_subscription, {say_one, say_one, hear_first, ask}, close_all, false},

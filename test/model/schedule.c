@@ -32,8 +32,8 @@ struct thread {
     enum state state;
     const void *place; /* it sleeps there; or was preempted before an operation there */
     bool writes;       /* ... which writes */
-    bool too_early;    /* ... and nobody has done anything since that this operation would not have been as good before */
-    unsigned other;    /* it waits for the end of that one */
+    bool too_early; /* ... and nobody has done anything since that this operation would not have been as good before */
+    unsigned other; /* it waits for the end of that one */
     void (*run)(void);
     void *(*run_started)(void *);
     void *argument;
@@ -145,7 +145,7 @@ static bool next_run(void)
 #define MOST_OLD 4
 
 struct visited {
-    uint64_t state;            /* 0: none */
+    uint64_t state;          /* 0: none */
     uint8_t spent[MOST_OLD]; /* by old values read: the fewest preemptions with which it was reached; 255: not */
 };
 

@@ -6,8 +6,8 @@
 
 struct exploration {
     uint64_t seed;
-    double seconds, random_seconds; /* at most, altogether; of these at random */
-    bool trace;                     /* of a run that fails */
+    double seconds, random_seconds;   /* at most, altogether; of these at random */
+    bool trace;                       /* of a run that fails */
     unsigned preemptions, old_values; /* in one run, at most */
     uint64_t runs;
     bool complete; /* every run with that many has been */
