@@ -237,7 +237,7 @@ static void go_quick(struct bcast_sub *sub, struct source *source)
         return;
     atomic_store(&sub->quick, source);
     if (atomic_load(&sub->attention) != 0)
-        atomic_store(&sub->quick, NULL);
+        atomic_store_explicit(&sub->quick, NULL, memory_order_relaxed);
 }
 
 /* One look at one channel. */
@@ -359,7 +359,7 @@ static enum outlook look_once_more(struct bcast_sub *sub, bool alone, int found)
     /* seq_cst, after entering: a worker that made a channel active looks for sleepers after it has read from it */
     struct source *source = atomic_load(&sub->active);
     bool rung = bell_has_rung(&sub->bell);
-    if (atomic_load(&sub->attention) != 0)
+    if (atomic_load_explicit(&sub->attention, memory_order_relaxed) != 0) /* see bell_enter */
         return OCCASION;
     if (!alone && (rung || (sub->shared && source != NULL)))
         return found == SOON ? TURMOIL : OCCASION;
@@ -453,13 +453,14 @@ static int find(struct bcast_sub *sub, struct batch *batch, int timeout_ms)
 {
     struct waiting waiting = {.timeout_ms = timeout_ms};
     for (;;) {
-        uint32_t attention = atomic_load_explicit(&sub->attention, memory_order_acquire);
+        uint32_t attention = atomic_load_explicit(&sub->attention, memory_order_relaxed);
         if (attention & ATTENTION_CHANGED)
             turn_change(sub);
         if ((attention & ~(uint32_t)ATTENTION_CHANGED) || !os_guard_raised(&sub->b->guard))
             return ended(sub, attention);
         int found = look(sub, batch);
-        if ((found == NOTHING || found == SOON) && atomic_load(&sub->bell.fd_state) != FD_NONE &&
+        if ((found == NOTHING || found == SOON) &&
+            atomic_load_explicit(&sub->bell.fd_state, memory_order_acquire) != FD_NONE &&
             (timeout_ms == 0 || timeout_ms == BCAST_NOWAIT))
             found = look_before_poll(sub, batch);
         if (found == FOUND && sub->shared)

@@ -68,7 +68,7 @@ static void source_leave(struct source *source)
 static void source_detach(struct source *source)
 {
     struct bcast_sub *sub = source->sub;
-    if (source->channel == NULL || atomic_exchange(&source->removed, true))
+    if (source->channel == NULL || atomic_exchange_explicit(&source->removed, true, memory_order_relaxed))
         return;
     atomic_fetch_add_explicit(&sub->discarded, cursor_queued(&source->cursor), memory_order_relaxed);
     cursor_detach(&source->cursor);
@@ -77,11 +77,17 @@ static void source_detach(struct source *source)
         io_unwant(sub->b->io, source->channel);
 }
 
+/* With the broadcast's mutex, under which it is written; or it was said in `attention` since. */
+static bool is_removed(struct source *source)
+{
+    return atomic_load_explicit(&source->removed, memory_order_relaxed);
+}
+
 /* With the broadcast's mutex. */
 static struct source *source_find(struct bcast_sub *sub, const char *name, size_t size)
 {
     for (struct source *s = &sub->first; s != NULL; s = s->next)
-        if (s->channel != NULL && !atomic_load(&s->removed) && s->channel->size == size &&
+        if (s->channel != NULL && !is_removed(s) && s->channel->size == size &&
             memcmp(s->channel->name, name, size) == 0)
             return s;
     return NULL;
@@ -135,8 +141,6 @@ static void enlist(struct bcast_sub *sub)
     if (b->subs != NULL)
         b->subs->previous = sub;
     b->subs = sub;
-    if (b->shut)
-        sub_attend(sub, ATTENTION_CLOSED);
     pthread_mutex_unlock(&b->mutex);
     atomic_fetch_add_explicit(&b->registry->subscriptions, 1, memory_order_relaxed);
 }
@@ -193,14 +197,17 @@ static int source_begin(struct bcast_sub *sub, struct source *source, const stru
     return status;
 }
 
-/* The second half: the broker's word. On failure the source stays on the list, removed. */
-static int source_finish(struct bcast_sub *sub, struct source *source)
+/* The second half: the broker's word. On failure the source stays on the list, removed. `ring`: else it is put where the
+ * reader looks at it, which arms it; before others can remove it, and the reader forget it. */
+static int source_finish(struct bcast_sub *sub, struct source *source, bool ring)
 {
     struct bcast *b = sub->b;
     int status = b->io == NULL ? BCAST_OK : io_want(b->io, source->channel, clock_deadline(sub->timeout_ms));
     pthread_mutex_lock(&b->mutex);
     if (status != BCAST_OK)
         source_detach(source);
+    else if (ring)
+        bell_put_rung(&sub->bell, &source->cursor.waiter);
     source->opening = false;
     pthread_mutex_unlock(&b->mutex);
     return status;
@@ -217,15 +224,13 @@ static int add_all(struct bcast_sub *sub, const struct sub_settings *settings, c
         if (status != BCAST_OK && source != &sub->first)
             memory_put(source);
         if (status == BCAST_OK)
-            status = source_finish(sub, source);
+            status = source_finish(sub, source, count > 1);
         if (status != BCAST_OK)
             return status;
-        if (count > 1)
-            bell_put_rung(&sub->bell, &source->cursor.waiter); /* the first look at each arms it */
     }
     atomic_store_explicit(&sub->alone, count == 1, memory_order_relaxed);
     if (count == 1)
-        atomic_store_explicit(&sub->active, &sub->first, memory_order_release);
+        atomic_store_explicit(&sub->active, &sub->first, memory_order_relaxed); /* nobody else has `sub` yet */
     return BCAST_OK;
 }
 
@@ -289,10 +294,9 @@ int bcast_add_channel(struct bcast_sub *sub, const char *channel, size_t size)
         memory_put(source);
         return status;
     }
-    status = source_finish(sub, source);
+    status = source_finish(sub, source, true);
     if (status != BCAST_OK)
         return status; /* removed already: a reader, or unsubscribe, frees it */
-    bell_put_rung(&sub->bell, &source->cursor.waiter);
     sub_attend(sub, ATTENTION_CHANGED);
     return BCAST_OK;
 }
@@ -323,8 +327,8 @@ int bcast_remove_channel(struct bcast_sub *sub, const char *channel, size_t size
 /* Nothing refers to it any more: no queue, no list of waiters. */
 static bool forgettable(struct source *source)
 {
-    return atomic_load(&source->removed) && !source->opening && !source->queued && !source->resting &&
-           atomic_load(&source->cursor.waiter.state) == WAITER_IDLE;
+    return is_removed(source) && !source->opening && !source->queued && !source->resting &&
+           atomic_load_explicit(&source->cursor.waiter.state, memory_order_relaxed) == WAITER_IDLE;
 }
 
 void sub_forget_removed(struct bcast_sub *sub)
@@ -357,7 +361,7 @@ static void write_position(struct bcast_sub *sub, struct position_writer *writer
     char text[POSITION_BYTES];
     pthread_mutex_lock(&sub->b->mutex);
     for (struct source *s = &sub->first; s != NULL; s = s->next) {
-        if (s->channel == NULL || atomic_load(&s->removed) || s->opening)
+        if (s->channel == NULL || is_removed(s) || s->opening)
             continue;
         struct position position = {sub->b->registry->epoch, cursor_next(&s->cursor)};
         uint8_t missed = atomic_load_explicit(&s->missed, memory_order_relaxed);
@@ -428,7 +432,7 @@ int bcast_sub_stats(struct bcast_sub *sub, struct bcast_sub_stats *out)
     stats.discarded = atomic_load_explicit(&sub->discarded, memory_order_relaxed);
     pthread_mutex_lock(&sub->b->mutex);
     for (struct source *s = &sub->first; s != NULL; s = s->next)
-        if (s->channel != NULL && !atomic_load(&s->removed) && !s->opening) {
+        if (s->channel != NULL && !is_removed(s) && !s->opening) {
             stats.channels++;
             stats.queued += cursor_queued(&s->cursor);
         }

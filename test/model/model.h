@@ -24,6 +24,10 @@ struct scenario {
     bool by_value;       /* its threads say where they stand */
 };
 
+void model_time_passes(void); /* in the set-up: clocks go on, and sleepers are late */
+/* How often the thread has yielded: it should sleep instead. */
+unsigned model_yields(void);
+
 /* For a scenario that is by value: the running thread's own state, that of the library's functions that it is in and
  * of all that is not in memory_get's memory, is known from this number, which is the scenario's alone. States that
  * differ in the way that led there only are then explored once; races are looked for on that one way. */

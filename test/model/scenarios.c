@@ -421,6 +421,7 @@ static struct bcast_channel *channel;
 static struct bcast_sub *subs[4];
 static unsigned expected;
 static size_t blocks_before;
+static struct bcast_event *left[2];
 static struct counts {
     _Atomic unsigned taken, ended;
 } * counts;
@@ -879,6 +880,133 @@ static void begin_in_the_past(void)
     MUST(bcast_subscribe(b, "x", &options, &subs[0]) == BCAST_OK);
 }
 
+/* Each worker takes one, and goes: nobody may rely on another that comes back. */
+static void take_one_of_them(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    MUST(bcast_next(subs[0], event, BCAST_FOREVER) == BCAST_OK);
+    atomic_fetch_add(&counts->taken, 1);
+    bcast_release(event);
+}
+
+/* Two threads in turns: who comes while the other is inside is told so, and tries again. */
+static void hear_when_free(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    int status;
+    while ((status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_ERR_BUSY)
+        model_yield();
+    MUST(status == BCAST_OK && event->kind == BCAST_MESSAGE); /* released after the last reader has gone */
+    left[event->sequence] = event;
+}
+static void release_left(void)
+{
+    bcast_release(left[0]);
+    bcast_release(left[1]);
+    close_all();
+}
+
+/* What has been called off, or removed, is not heard any more. */
+static void cancel_and_tell(void)
+{
+    cancel();
+    atomic_store_explicit(&counts->ended, 1, memory_order_release);
+}
+static void hear_until_told(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    int status;
+    do {
+        bool told = atomic_load_explicit(&counts->ended, memory_order_acquire);
+        status = bcast_next(subs[0], event, BCAST_FOREVER);
+        MUST(!told || status == BCAST_ERR_CLOSED);
+    } while (status == BCAST_OK);
+    MUST(status == BCAST_ERR_CLOSED);
+    bcast_release(event);
+}
+static void remove_and_tell(void)
+{
+    remove_one();
+    atomic_store_explicit(&counts->ended, 1, memory_order_release);
+    say_one();
+}
+static void hear_nothing_removed(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    for (bool here = false; !here;) {
+        bool told = atomic_load_explicit(&counts->ended, memory_order_acquire);
+        MUST(bcast_next(subs[0], event, BCAST_FOREVER) == BCAST_OK);
+        here = *event->channel == 'x';
+        MUST(!told || here);
+    }
+    bcast_release(event);
+}
+static void add_only(void)
+{
+    MUST(bcast_add_channel(subs[0], "y", 0) == BCAST_OK);
+}
+static void remove_when_there(void)
+{
+    while (bcast_remove_channel(subs[0], "y", 0) != BCAST_OK)
+        model_yield();
+    say_one();
+}
+static void hear_x(void)
+{
+    hear_the_rest();
+}
+
+/* A thread with nothing to do sleeps. */
+static void sleep_until_closed(void)
+{
+    wait_until_closed();
+    MUST(model_yields() < 500);
+}
+static void sleep_until_taken(void)
+{
+    take_one_of_them();
+    MUST(model_yields() < 500);
+}
+static void late_to_close(void)
+{
+    for (int i = 0; i < 600; i++)
+        model_yield();
+    cancel();
+}
+
+/* Subscribes while it is shut down: is told, or hears it. */
+static void subscribe_late(void)
+{
+    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_sub *sub;
+    int status = bcast_subscribe(b, "x", NULL, &sub);
+    MUST(status == BCAST_OK || status == BCAST_ERR_CLOSED);
+    if (status == BCAST_OK)
+        MUST(bcast_next(sub, event, BCAST_FOREVER) == BCAST_ERR_CLOSED);
+    bcast_release(event);
+    bcast_unsubscribe(sub);
+}
+
+/* Time passes: channels at rest are trimmed. */
+static void one_subscription(void);
+static void two_channels(void);
+static void two_channels_shared(void);
+static void two_channels_in_time(void)
+{
+    two_channels();
+    model_time_passes();
+}
+static void workers_in_time(void)
+{
+    two_channels_shared();
+    model_time_passes();
+}
+static void one_in_time(void)
+{
+    one_subscription();
+    model_time_passes();
+}
+
 /* Subscribes in the midst of it: what it says itself, it hears. */
 static void join_in(void)
 {
@@ -1007,6 +1135,19 @@ static const struct scenario scenarios[] = {
     {"end-large", two_subscriptions, {say_large_and_free, hear_and_end, keep_and_end, close_rest}, NULL, false},
     {"figures", one_subscription, {say_one, say_one, hear_first, ask}, close_all, false},
     {"history", keep_history, {say_two, say_two, join_late}, close_all, false},
+    {"one-each", one_shared, {say_two, take_one_of_them, take_one_of_them}, check_taken, false},
+    {"one-each-channels", two_channels_shared, {say_two, take_one_of_them, take_one_of_them}, check_taken, false},
+    {"busy", one_subscription, {say_two, hear_when_free, hear_when_free}, release_left, false},
+    {"cancel-seen", one_subscription, {say_two, cancel_and_tell, hear_until_told}, close_all, false},
+    {"remove-seen", two_channels, {say_elsewhere_twice, remove_and_tell, hear_nothing_removed}, close_all, false},
+    {"add-and-remove", one_subscription, {add_only, remove_when_there, hear_x}, close_all, false},
+    {"add-workers", one_shared, {say_one, add_and_hear, work_until_both, work_until_both}, close_all, false},
+    {"sleep", one_subscription, {say_one, sleep_until_closed, late_to_close}, close_all, false},
+    {"sleep-workers", one_shared, {say_two, sleep_until_taken, sleep_until_taken}, check_taken, false},
+    {"subscribe-late", one_subscription, {subscribe_late, shut_down}, close_all, false},
+    {"time-one", one_in_time, {say_two, hear_first}, close_all, false},
+    {"time-channels", two_channels_in_time, {say_one, say_elsewhere, hear_channels}, close_all, false},
+    {"time-workers", workers_in_time, {say_one, say_elsewhere, work, work}, check_taken, false},
     {"cancel", one_subscription, {say_one, cancel, wait_until_closed}, close_all, false},
     {"shut-down", one_subscription, {shut_down, wait_until_closed}, close_all, false},
 };

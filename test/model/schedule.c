@@ -30,6 +30,7 @@ enum state { RUNNABLE, YIELDED, ASLEEP, JOINING, ENDED };
 struct thread {
     ucontext_t context;
     enum state state;
+    unsigned yields;
     const void *place; /* it sleeps there; or was preempted before an operation there */
     bool writes;       /* ... which writes */
     bool too_early; /* ... and nobody has done anything since that this operation would not have been as good before */
@@ -327,10 +328,16 @@ int model_yield(void)
     if (++search.points > 1000000)
         model_fail("a run that does not end");
     now.threads[now.self].state = YIELDED;
+    now.threads[now.self].yields++;
     memory_model_yielded();
     give_way();
     memory_model_looks();
     return 0;
+}
+
+unsigned model_yields(void)
+{
+    return now.threads[now.self].yields;
 }
 
 void model_wait(const void *place)
@@ -388,6 +395,7 @@ static struct thread *add_thread(void)
     t->run = NULL;
     t->run_started = NULL;
     t->too_early = false;
+    t->yields = 0;
     t->state = RUNNABLE;
     makecontext(&t->context, thread_main, 0);
     return t;
