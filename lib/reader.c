@@ -514,12 +514,11 @@ static inline struct source *quick_source(struct bcast_sub *sub)
 }
 
 /* A plain message into an event that held one before: what bcast_next costs. It only looks whether somebody is inside,
- * since it stays for no longer than the next thread would need to see it there. acquire: a thread that was only busy
- * before finds the cursor's hold, which is not its event's. */
+ * since it stays for no longer than the next thread would need to see it there. */
 static inline bool take_one(struct bcast_sub *sub, struct bcast_event *event)
 {
     struct source *source = quick_source(sub);
-    if (source == NULL || atomic_load_explicit(&sub->inside, memory_order_acquire) != 0)
+    if (source == NULL || atomic_load_explicit(&sub->inside, memory_order_relaxed) != 0)
         return false;
     struct cursor *cursor = &source->cursor;
     uint64_t header;
