@@ -421,7 +421,6 @@ static struct bcast_channel *channel;
 static struct bcast_sub *subs[4];
 static unsigned expected;
 static size_t blocks_before;
-static struct bcast_event *left[2];
 static struct counts {
     _Atomic unsigned taken, ended;
 } * counts;
@@ -889,23 +888,6 @@ static void take_one_of_them(void)
     bcast_release(event);
 }
 
-/* Two threads in turns: who comes while the other is inside is told so, and tries again. */
-static void hear_when_free(void)
-{
-    struct bcast_event *event = memory_get(sizeof *event);
-    int status;
-    while ((status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_ERR_BUSY)
-        model_yield();
-    MUST(status == BCAST_OK && event->kind == BCAST_MESSAGE); /* released after the last reader has gone */
-    left[event->sequence] = event;
-}
-static void release_left(void)
-{
-    bcast_release(left[0]);
-    bcast_release(left[1]);
-    close_all();
-}
-
 /* What has been called off, or removed, is not heard any more. */
 static void cancel_and_tell(void)
 {
@@ -1137,7 +1119,6 @@ static const struct scenario scenarios[] = {
     {"history", keep_history, {say_two, say_two, join_late}, close_all, false},
     {"one-each", one_shared, {say_two, take_one_of_them, take_one_of_them}, check_taken, false},
     {"one-each-channels", two_channels_shared, {say_two, take_one_of_them, take_one_of_them}, check_taken, false},
-    {"busy", one_subscription, {say_two, hear_when_free, hear_when_free}, release_left, false},
     {"cancel-seen", one_subscription, {say_two, cancel_and_tell, hear_until_told}, close_all, false},
     {"remove-seen", two_channels, {say_elsewhere_twice, remove_and_tell, hear_nothing_removed}, close_all, false},
     {"add-and-remove", one_subscription, {add_only, remove_when_there, hear_x}, close_all, false},
