@@ -15,7 +15,7 @@
 #define YIELDS 100 /* and yields before sleeping */
 #else              /* where looking again is never the right decision for long */
 #define PAUSES 1
-#define YIELDS 1
+#define YIELDS 0
 #endif
 #define CHASES 32      /* times that a reader catches up with the publisher before it stands back */
 #define APART 400      /* ... for so many pauses: one to twenty microseconds, by the processor */

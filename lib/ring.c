@@ -19,7 +19,7 @@
 #define PATIENCE 500 /* yields to a keeper before the deadline counts, or one asks who has it */
 #else                /* where looking again is never the right decision for long */
 #define PAUSES 1
-#define YIELDS 1
+#define YIELDS 0
 #define PATIENCE INT32_MAX /* every thread runs again */
 #endif
 

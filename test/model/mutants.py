@@ -48,8 +48,8 @@ CHECKS = [
     ("wait.c", "if (!bell_has_sleepers(bell))\n        return false;", ""),
     ("wait.c", "if (!bell_has_sleepers(bell))\n        ring_batons(bell);", ""),
     ("wait.c", "if (w == own)", "if (true)"),
-    ("reader.c", "if (atomic_load(&sub->attention) != 0)\n        return OCCASION;", ""),
-    ("reader.c", "if (atomic_load(&sub->attention) != 0)\n        atomic_store(&sub->quick, NULL);", ""),
+    ("reader.c", "if (atomic_load_explicit(&sub->attention, memory_order_relaxed) != 0) /* see bell_enter */\n        return OCCASION;", ""),
+    ("reader.c", "if (atomic_load(&sub->attention) != 0)\n        atomic_store_explicit(&sub->quick, NULL, memory_order_relaxed);", ""),
     ("reader.c", "(source != NULL && !turn_rest(source))", "false"),
     ("reader.c", "if (!alone && (rung || (sub->shared && source != NULL)))", "if (!alone && rung)"),
 ]

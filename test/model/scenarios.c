@@ -359,6 +359,21 @@ static void forget_all(void)
     MUST(stage->ring.in_use == 0);
 }
 
+/* Who leaves gives back what only he needed. */
+static void three_unread(void)
+{
+    set_stage();
+    add_cursor(0, CURSOR_DROP, 16, false);
+    for (uint32_t i = 1; i <= 3; i++)
+        publish_sized(0, i, 56);
+}
+static void clear_nothing(void)
+{
+    MUST(stage->ring.head == stage->ring.current);
+    ring_fini(&stage->ring);
+    MUST(stage->ring.in_use == 0);
+}
+
 /* Limits that nobody comes near: nothing may be lost. */
 static void two_that_keep(void)
 {
@@ -1094,7 +1109,8 @@ static const struct scenario scenarios[] = {
      false},
     {"ring-wide", wide, {publish_wide_0, publish_wide_1, read_first, read_second, trim}, clear_stage, false},
     {"ring-keep", two_that_keep, {publish_0, publish_1, read_first, read_second}, clear_stage, true},
-    {"ring-history", keep_little, {publish_0, publish_1}, forget_all, false},
+    {"ring-history", keep_little, {publish_wide_0, publish_wide_1}, forget_all, false},
+    {"ring-left", three_unread, {step_aside}, clear_nothing, false},
     {"ring-unread", one_that_drops, {publish_large}, clear_unread, false},
     {"tail", one_that_drops, {publish_0, publish_1, look_at_the_tail}, clear_unread, false},
     {"ring-tail", two_that_drop, {publish_0, publish_1, read_first, read_second, look_at_the_tail}, clear_stage, false},
