@@ -85,7 +85,8 @@ static inline uint64_t model_mix(uint64_t a, uint64_t b)
 void platform_reset(void);
 bool platform_owns(const void *place); /* in the arena that all memory of a run comes from */
 size_t platform_offset(const void *place);
-size_t platform_blocks(void);    /* that were allocated and not freed */
+void *platform_get(size_t size); /* for a scenario itself: gone with the run */
+size_t platform_blocks(void);    /* of memory_get, that were allocated and not freed */
 uint64_t platform_content(void); /* a number for all that is in memory */
 void model_poll(int fd);         /* sleeps until it is readable */
 #define PLATFORM_BYTES ((size_t)1 << 20)

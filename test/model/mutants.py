@@ -58,13 +58,13 @@ CHECKS = [
 FIRST = {
     "ring.c": "ring-drop room room-leave room-bell wait-two tail wait-large room-shut-down ring-history ring-unread",
     "keeper.c": "ring-drop ring-keep ring-block ring-wide room end tail",
-    "attach.c": "room-leave leave-armed ring-wide wait-leave",
+    "attach.c": "room-leave leave-armed ring-left ring-wide wait-leave",
     "segment.c": "ring-drop ring-keep ring-wide ring-large tail end",
     "segment.h": "ring-drop",
-    "cursor.c": "ring-drop ring-keep ring-workers-drop ring-large-workers ring-large ring-wide history-workers",
+    "cursor.c": "ring-drop ring-keep ring-workers-drop ring-large-workers ring-large ring-wide history-workers end",
     "cursor.h": "ring-drop",
-    "wait.c": "wait-two wait-four wait-call-off wait-workers sleep poll-three poll cancel end poll-channels leave-armed",
-    "turn.c": "wait-channels one-each-channels remove-workers remove-and-add remove-seen add-workers time-workers",
+    "wait.c": "wait-two wait-four wait-call-off wait-workers sleep poll-three poll poll-late add-channel cancel end poll-channels leave-armed",
+    "turn.c": "wait-channels one-each-channels remove-workers remove-and-add remove-seen add-workers time-workers rest-and-remove",
     "reader.c": "wait-two one-each one-each-channels sleep sleep-workers poll busy cancel-seen disconnect-workers "
                 "add-workers remove-workers",
     "subscription.c": "cancel cancel-seen add-channel remove-seen shut-down disconnect-workers",
@@ -221,20 +221,23 @@ def main():
     parser.add_argument("build")
     parser.add_argument("--seconds", default="0.4,2", help="for each scenario, in one round after the other: the likely ones, then all")
     parser.add_argument("--only", default="", help="mutants whose description contains this")
-    parser.add_argument("--missed", metavar="LOG", help="those that were missed in this output of another run")
+    parser.add_argument("--after", metavar="LOG", action="append", default=[],
+                        help="leave out what was noticed in this output of another run")
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
     model = Model(arguments.build)
     rounds = [float(s) for s in arguments.seconds.split(",")]
-    wanted = None
-    if arguments.missed:
-        wanted = {m.group(1) for m in re.finditer(r"^MISSED +(lib/.*?) *\[\]$", Path(arguments.missed).read_text(), re.M)}
+    before = {m.group(1) for log in arguments.after
+              for m in re.finditer(r"^noticed +(lib/.*?) *\[.*\]$", Path(log).read_text(), re.M)}
     scenarios = subprocess.run([str(model.program), "--list"], capture_output=True, text=True, check=True).stdout.split()
     noticed, missed, argued = 0, [], 0
     for name in FILES:
         for line, what, text in mutants(name):
             mutant = f"lib/{name}:{line}: {what}"
-            if arguments.only not in mutant or (wanted is not None and mutant not in wanted):
+            if arguments.only not in mutant :
+                continue
+            if mutant.rstrip() in before:
+                noticed += 1
                 continue
             if arguments.list:
                 print(mutant)

@@ -59,16 +59,24 @@ size_t platform_blocks(void)
     return block_count - freed_count;
 }
 
-void *memory_get(size_t size)
+void *platform_get(size_t size)
 {
     size_t at = (used + 63) & ~(size_t)63;
-    if (at + size + 64 > PLATFORM_BYTES || block_count == sizeof blocks / sizeof *blocks)
+    if (at + size + 64 > PLATFORM_BYTES)
         model_fail("the model is too small: PLATFORM_BYTES");
     used = at + size;
-    blocks[block_count].at = at;
-    blocks[block_count++].size = size;
     memory_model_allocated(arena + at, size);
     return arena + at;
+}
+
+void *memory_get(size_t size)
+{
+    unsigned char *memory = platform_get(size);
+    if (block_count == sizeof blocks / sizeof *blocks)
+        model_fail("the model is too small: blocks");
+    blocks[block_count].at = platform_offset(memory);
+    blocks[block_count++].size = size;
+    return memory;
 }
 
 void memory_put(void *memory)

@@ -66,7 +66,7 @@ static void set_stage(void)
 {
     memset(seen, 0, sizeof seen);
     base_sequence = 0;
-    stage = memory_get(sizeof *stage);
+    stage = platform_get(sizeof *stage);
     ring_init(&stage->ring, &(struct ring_setup){.pool = &stage->pool});
     bell_init(&stage->bell, gone);
     MUST(os_guard_open(&stage->guard) == 0);
@@ -469,7 +469,7 @@ static void open_all(unsigned count, bool shared, unsigned messages)
 {
     struct bcast_sub_options options = bcast_sub_options_init();
     options.shared = shared;
-    counts = memory_get(sizeof *counts);
+    counts = platform_get(sizeof *counts);
     expected = messages;
     memset(subs, 0, sizeof subs);
     MUST(bcast_open("memory://", NULL, &b) == BCAST_OK);
@@ -490,7 +490,7 @@ static void say_two(void)
 
 static void hear(struct bcast_sub *sub, unsigned count)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     for (unsigned i = 0; i < count; i++) {
         MUST(bcast_next(sub, event, BCAST_FOREVER) == BCAST_OK);
         MUST(event->kind == BCAST_MESSAGE && event->sequence == i && event->size >= 8);
@@ -510,7 +510,7 @@ static void hear_second(void)
 /* A worker: takes messages until all have been taken, by it or by the others; then lets the others go. */
 static void work(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     int status;
     while ((status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_OK)
         if (atomic_fetch_add(&counts->taken, 1) + 1 == expected)
@@ -521,7 +521,7 @@ static void work(void)
 
 static void wait_until_closed(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     int status;
     while ((status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_OK)
         ;
@@ -553,7 +553,7 @@ static void say_elsewhere(void)
 }
 static void hear_channels(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     unsigned heard[2] = {0, 0};
     for (unsigned i = 0; i < expected; i++) {
         MUST(bcast_next(subs[0], event, BCAST_FOREVER) == BCAST_OK);
@@ -568,7 +568,7 @@ static void add_and_hear(void)
 }
 static void hear_at_least(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     for (bool elsewhere = false, here = false; !elsewhere || !here;) {
         MUST(bcast_next(subs[0], event, BCAST_FOREVER) == BCAST_OK);
         *(*event->channel == 'y' ? &elsewhere : &here) = true;
@@ -580,7 +580,7 @@ static void hear_at_least(void)
 static void join_late(void)
 {
     struct bcast_sub_options options = bcast_sub_options_init();
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     struct bcast_sub *sub;
     uint64_t next = 0;
     options.history = 2;
@@ -603,12 +603,18 @@ static void keep_history(void)
     say_two();
 }
 
+static void nothing_left(void)
+{
+    MUST(platform_blocks() == 0);
+}
 static void close_all(void)
 {
     for (unsigned i = 0; i < 4; i++)
         bcast_unsubscribe(subs[i]);
     bcast_channel_free(channel);
     bcast_close(b);
+    if (model_alone())
+        nothing_left();
 }
 
 /* ---- more of it ---- */
@@ -638,7 +644,7 @@ static void four_subscriptions(void)
 /* Of a baton, when its bearer is called off. */
 static void hear_or_not(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     int status = bcast_next(subs[1], event, BCAST_FOREVER);
     MUST(status == BCAST_OK || status == BCAST_ERR_CLOSED);
     bcast_release(event);
@@ -655,7 +661,7 @@ static void three_subscriptions(void)
 /* Waiting in poll: through an fd, until everything has been heard. */
 static void hear_by_poll(unsigned which)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     for (unsigned i = 0; i < expected;) {
         int status = bcast_next(subs[which], event, 0);
         if (status == BCAST_TIMEOUT) {
@@ -692,13 +698,18 @@ static void two_with_fds(void)
 {
     with_fds(2, 2);
 }
+static void one_fd_yet(void)
+{
+    open_all(2, false, 2);
+    MUST(bcast_fd(subs[0]) >= 0); /* the other is opened when it is wanted */
+}
 static void three_with_fds(void)
 {
     with_fds(3, 1);
 }
 static void poll_channels(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     for (unsigned i = 0; i < expected;) {
         int status = bcast_next(subs[0], event, 0);
         MUST(status == BCAST_OK || status == BCAST_TIMEOUT);
@@ -738,7 +749,7 @@ static void workers_to_disconnect(void)
 }
 static void hear_until_disconnected(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     int status = BCAST_OK;
     while (atomic_load(&counts->taken) < expected && (status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_OK) {
         MUST(event->kind == BCAST_MESSAGE);
@@ -770,7 +781,7 @@ static void come_and_go(void)
 }
 static void come_and_hear(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     struct bcast_sub *sub;
     MUST(bcast_subscribe(b, "y", NULL, &sub) == BCAST_OK);
     say_elsewhere();
@@ -802,7 +813,7 @@ static void remove_one(void)
 }
 static void hear_the_rest(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     for (bool here = false; !here;) {
         MUST(bcast_next(subs[0], event, BCAST_FOREVER) == BCAST_OK);
         here = *event->channel == 'x';
@@ -817,7 +828,7 @@ static void remove_and_add(void)
 }
 static void work_until_both(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     int status;
     while ((status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_OK) {
         unsigned seen_here = *event->channel == 'x' ? 1 : 2;
@@ -831,7 +842,7 @@ static void work_until_both(void)
 /* Everything is ended by somebody else; the event outlives it all. */
 static void hear_and_end(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     int status = bcast_next(subs[0], event, BCAST_FOREVER);
     MUST(status == BCAST_OK || status == BCAST_ERR_CLOSED);
     leave_first();
@@ -840,7 +851,7 @@ static void hear_and_end(void)
 }
 static void keep_and_end(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     int status = bcast_next(subs[1], event, BCAST_FOREVER);
     MUST(status == BCAST_ERR_CLOSED || (status == BCAST_OK && bcast_keep(event) == BCAST_OK));
     leave();
@@ -888,6 +899,21 @@ static void arm_and_leave(void)
     MUST(platform_blocks() <= blocks_before + 2);
     close_all();
 }
+/* Channels that were at rest when they were removed are forgotten. */
+static void rest_and_remove(void)
+{
+    struct bcast_event event = BCAST_EVENT_INIT;
+    for (int i = 0; i < 4; i++) {
+        MUST(bcast_add_channel(subs[0], "y", 0) == BCAST_OK);
+        MUST(bcast_next(subs[0], &event, 0) == BCAST_TIMEOUT);
+        MUST(bcast_remove_channel(subs[0], "y", 0) == BCAST_OK);
+        say_elsewhere(); /* rings those who waited there */
+        MUST(bcast_next(subs[0], &event, 0) == BCAST_TIMEOUT);
+        MUST(bcast_next(subs[0], &event, 0) == BCAST_TIMEOUT);
+    }
+    MUST(platform_blocks() <= blocks_before + 2);
+    close_all();
+}
 static void one_to_leave_from(void)
 {
     open_all(1, false, 0);
@@ -898,7 +924,7 @@ static void one_to_leave_from(void)
 /* Workers that begin in the past, in the middle of a segment. */
 static void work_on_history(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     int status;
     while ((status = bcast_next(subs[0], event, BCAST_FOREVER)) == BCAST_OK) {
         MUST(event->kind == BCAST_MESSAGE && event->sequence >= 1);
@@ -915,14 +941,14 @@ static void begin_in_the_past(void)
     options.shared = 1;
     keep_history();
     expected = 2;
-    counts = memory_get(sizeof *counts);
+    counts = platform_get(sizeof *counts);
     MUST(bcast_subscribe(b, "x", &options, &subs[0]) == BCAST_OK);
 }
 
 /* Each worker takes one, and goes: nobody may rely on another that comes back. */
 static void take_one_of_them(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     MUST(bcast_next(subs[0], event, BCAST_FOREVER) == BCAST_OK);
     atomic_fetch_add(&counts->taken, 1);
     bcast_release(event);
@@ -936,7 +962,7 @@ static void cancel_and_tell(void)
 }
 static void hear_until_told(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     int status;
     do {
         bool told = atomic_load_explicit(&counts->ended, memory_order_acquire);
@@ -954,7 +980,7 @@ static void remove_and_tell(void)
 }
 static void hear_nothing_removed(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     for (bool here = false; !here;) {
         bool told = atomic_load_explicit(&counts->ended, memory_order_acquire);
         MUST(bcast_next(subs[0], event, BCAST_FOREVER) == BCAST_OK);
@@ -999,7 +1025,7 @@ static void late_to_close(void)
 /* Subscribes while it is shut down: is told, or hears it. */
 static void subscribe_late(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     struct bcast_sub *sub;
     int status = bcast_subscribe(b, "x", NULL, &sub);
     MUST(status == BCAST_OK || status == BCAST_ERR_CLOSED);
@@ -1032,7 +1058,7 @@ static void one_in_time(void)
 /* Subscribes in the midst of it: what it says itself, it hears. */
 static void join_in(void)
 {
-    struct bcast_event *event = memory_get(sizeof *event);
+    struct bcast_event *event = platform_get(sizeof *event);
     struct bcast_sub *sub;
     MUST(bcast_subscribe(b, "x", NULL, &sub) == BCAST_OK);
     MUST(bcast_publish_to(channel, "mine", 4) == BCAST_OK);
@@ -1129,9 +1155,10 @@ static const struct scenario scenarios[] = {
     {"wait-call-off", three_subscriptions, {say_one, hear_first, hear_or_not, hear_third, call_off}, close_all, false},
     {"wait-channels", two_channels, {say_one, say_elsewhere, hear_channels}, close_all, false},
     {"wait-channels-workers", two_channels_shared, {say_one, say_elsewhere, work, work}, check_taken, false},
-    {"poll", two_with_fds, {say_one, say_one, poll_second, poll_first}, NULL, false},
-    {"poll-three", three_with_fds, {say_one, poll_second, poll_third, poll_first}, NULL, false},
-    {"poll-channels", two_channels_with_fd, {say_one, say_elsewhere, poll_channels}, NULL, false},
+    {"poll", two_with_fds, {say_one, say_one, poll_second, poll_first}, nothing_left, false},
+    {"poll-late", one_fd_yet, {say_one, say_one, poll_second, poll_first}, nothing_left, false},
+    {"poll-three", three_with_fds, {say_one, poll_second, poll_third, poll_first}, nothing_left, false},
+    {"poll-channels", two_channels_with_fd, {say_one, say_elsewhere, poll_channels}, nothing_left, false},
     {"disconnect", one_to_disconnect, {say_two, say_two, hear_until_disconnected}, close_all, false},
     {"disconnect-workers",
      workers_to_disconnect,
@@ -1148,10 +1175,11 @@ static const struct scenario scenarios[] = {
      false},
     {"names", names_used_up, {say_elsewhere_twice, come_and_go, come_and_hear}, close_all, false},
     {"join-in", nobody, {say_two, join_in, join_in}, close_all, false},
-    {"leave-armed", one_to_leave_from, {arm_and_leave}, NULL, false},
+    {"leave-armed", one_to_leave_from, {arm_and_leave}, nothing_left, false},
+    {"rest-and-remove", one_to_leave_from, {rest_and_remove}, nothing_left, false},
     {"history-workers", begin_in_the_past, {say_one, work_on_history, work_on_history}, check_taken, false},
-    {"end", two_subscriptions, {say_one_and_close, hear_and_end, keep_and_end}, NULL, false},
-    {"end-large", two_subscriptions, {say_large_and_free, hear_and_end, keep_and_end, close_rest}, NULL, false},
+    {"end", two_subscriptions, {say_one_and_close, hear_and_end, keep_and_end}, nothing_left, false},
+    {"end-large", two_subscriptions, {say_large_and_free, hear_and_end, keep_and_end, close_rest}, nothing_left, false},
     {"figures", one_subscription, {say_one, say_one, hear_first, ask}, close_all, false},
     {"history", keep_history, {say_two, say_two, join_late}, close_all, false},
     {"one-each", one_shared, {say_two, take_one_of_them, take_one_of_them}, check_taken, false},
