@@ -1202,8 +1202,9 @@ static void usage(void)
 {
     fprintf(stderr,
             "usage: model [--seconds N] [--random-seconds N] [--preemptions N] [--old-values N] [--seed N] [--trace]\n"
-            "             [--list] [SCENARIO...]\n"
-            "       --seconds: for each scenario; --preemptions, --old-values: of one run, at most\n");
+            "             [--complete] [--list] [SCENARIO...]\n"
+            "       --seconds: for each scenario; --preemptions, --old-values: of one run, at most\n"
+            "       --complete: fails if time runs out before every run with so many has been\n");
     exit(2);
 }
 
@@ -1211,6 +1212,7 @@ int main(int count, char **words)
 {
     struct exploration wanted = {.seed = 1, .seconds = 10, .random_seconds = 3, .preemptions = 3, .old_values = 1};
     int failures = 0, named = 0;
+    bool complete = false;
     for (int i = 1; i < count; i++)
         if (strncmp(words[i], "--", 2) != 0)
             named++;
@@ -1218,7 +1220,9 @@ int main(int count, char **words)
             for (size_t s = 0; s < sizeof scenarios / sizeof *scenarios; s++)
                 printf("%s\n", scenarios[s].name);
             return 0;
-        } else if (strcmp(words[i], "--trace") == 0)
+        } else if (strcmp(words[i], "--complete") == 0)
+            complete = true;
+        else if (strcmp(words[i], "--trace") == 0)
             wanted.trace = true;
         else if (i + 1 == count)
             usage();
@@ -1240,7 +1244,7 @@ int main(int count, char **words)
         for (int i = 1; i < count; i++)
             run |= strcmp(words[i], scenarios[s].name) == 0;
         if (run)
-            failures += !explore(&scenarios[s], &e);
+            failures += !explore(&scenarios[s], &e) || (complete && !e.complete);
     }
     printf("model: %s\n", failures == 0 ? "nothing found" : "FAILED");
     return failures != 0;
