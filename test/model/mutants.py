@@ -64,9 +64,9 @@ FIRST = {
     "cursor.c": "ring-drop ring-keep ring-workers-drop ring-large-workers ring-large ring-wide history-workers end",
     "cursor.h": "ring-drop",
     "wait.c": "wait-two wait-four wait-call-off wait-workers sleep poll-three poll poll-late add-channel cancel end poll-channels leave-armed",
-    "turn.c": "wait-channels one-each-channels remove-workers remove-and-add remove-seen add-workers time-workers rest-and-remove",
+    "turn.c": "wait-channels one-each-channels remove-workers remove-and-add remove-seen time-workers rest-and-remove",
     "reader.c": "wait-two one-each one-each-channels sleep sleep-workers poll busy cancel-seen disconnect-workers "
-                "add-workers remove-workers",
+                "remove-workers",
     "subscription.c": "cancel cancel-seen add-channel remove-seen shut-down disconnect-workers",
     "base/grace.c": "names join-in",
     "publish.c": "names join-in wait-one",
@@ -79,7 +79,7 @@ SAMPLE = [
     ("ring.c", "ring_interrupt(ring);", "without ring_interrupt", "room"),
     ("ring.c", "os_wake(&ring->space", "without os_wake", "room"),
     ("ring.c", "at, header, memory_order_release", "release -> relaxed", "ring-drop"),
-    ("keeper.c", "&held, KEEPER_NONE, memory_order_acq_rel", "acq_rel -> relaxed", "ring-drop"),
+    ("keeper.c", "&top, segment, memory_order_release", "release -> relaxed", "ring-drop"),
     ("keeper.c", "*at = segment->link;", "without segment_unpin", "ring-drop"),
     ("attach.c", "if (ring_all)", "without waiter_ring_list", "leave-armed"),
     ("attach.c", "ring_space(ring);", "without ring_space", "room-leave"),
@@ -105,6 +105,30 @@ SAME = [
 
 # Not noticed, although they change something: holes of the model. The same four words, the last says what would be seen.
 OPEN = [
+    # Figures of the ring out of two uses of a segment: two old values must come together, between two loads.
+    ("ring.c", "struct ring_limits ring_tail(", "acquire -> relaxed", "figures"),
+    ("ring.c", "&current->base, memory_order_acquire", "acquire -> relaxed", "figures"),
+    ("ring.c", "&current->base_bytes, memory_order_acquire", "acquire -> relaxed", "figures"),
+    ("segment.c", "&segment->base, base, memory_order_release", "release -> relaxed", "figures"),
+    ("segment.c", "&segment->base_bytes, base_bytes, memory_order_release", "release -> relaxed", "figures"),
+    # The bell of one that stops waiting for room is rung once more, and gone by then.
+    ("ring.c", "&ring->space_ringers, 1", "fetch_add", "the last ring"),
+    ("ring.c", "atomic_load(&ring->space_bell)", "load", "the last ring"),
+    ("ring.c", "atomic_exchange(&ring->space_bell", "exchange", "the last ring"),
+    ("ring.c", "while (atomic_load(&ring->space_ringers)", "load", "the last ring"),
+    # A descriptor is used again between somebody's look at it and his pin.
+    ("segment.c", "if it has become another one", "acquire -> relaxed", "the pin"),
+    ("segment.c", "~(SEGMENT_RETIRED | SEGMENT_FREE), memory_order_release", "release -> relaxed", "the pin"),
+    ("cursor.c", "&ring->head, memory_order_acquire", "acquire -> relaxed", "the pin"),
+    ("cursor.c", "who has stepped and given", "acquire -> relaxed", "the pin"),
+    ("cursor.c", "as the last one to step has left them", "acquire -> relaxed", "the pin"),
+    ("cursor.c", "if (!(now & STEPPING) &&", "STEPPING", "the pin"),
+    # A block of the pool goes from one ring to another, which nothing else connects: one ring only in the scenarios.
+    ("segment.c", "&pool->slots[i]", "acquire -> relaxed", "the pool"),
+    ("segment.c", "&pool->slots[i]", "release -> relaxed", "the pool"),
+    # Only without memory, with a broker, or where a channel's name and its memory are used again.
+    ("cursor.c", "if (fresh == NULL)", "without segment_unpin", "no memory"),
+    ("reader.c", "gap_record_event(sub, source, event, record, claim->sequence", "without segment_unpin", "a broker"),
 ]
 
 
