@@ -73,7 +73,7 @@ static void place(struct ring *ring, struct cursor *cursor, uint64_t sequence)
 static void place_at_end(struct ring *ring, struct cursor *cursor)
 {
     struct segment *segment = keeper_current(ring);
-    uint64_t word = atomic_load(&ring->word);
+    uint64_t word = atomic_load_explicit(&ring->word, memory_order_relaxed);
     cursor->segment = segment;
     cursor->offset = word_offset(word);
     cursor->start = atomic_load_explicit(&segment->base, memory_order_relaxed) + word_records(word);
@@ -102,9 +102,8 @@ bool ring_attach(struct ring *ring, struct cursor *cursor, const struct ring_sta
             return false;
         }
     }
-    /* Before the position is read: who publishes after the position was read stores the message. seq_cst, so that a
-     * publisher that finds no readers has published before. */
-    atomic_fetch_add(&ring->readers, 1);
+    /* relaxed: who publishes after we have returned, by whatever order the callers have between them, sees it */
+    atomic_fetch_add_explicit(&ring->readers, 1, memory_order_relaxed);
     if (start != NULL)
         place(ring, cursor, sequence);
     else
@@ -114,7 +113,7 @@ bool ring_attach(struct ring *ring, struct cursor *cursor, const struct ring_sta
     cursor->ring = ring;
     cursor->number = atomic_load_explicit(&segment->number, memory_order_relaxed);
     cursor->end = segment->dedicated ? atomic_load_explicit(&segment->end, memory_order_relaxed) : SEGMENT_OPEN;
-    atomic_store(&cursor->at, segment);
+    atomic_store_explicit(&cursor->at, segment, memory_order_relaxed); /* for keepers that come after us */
     keeper_leave(ring);
     return true;
 }
@@ -123,12 +122,13 @@ void ring_detach(struct ring *ring, struct cursor *cursor)
 {
     keeper_enter(ring);
     unlink_cursor(ring, cursor);
-    uint32_t left = atomic_fetch_sub(&ring->readers, 1) - 1, cursors = left - (ring->history.messages != 0);
+    uint32_t left = atomic_fetch_sub_explicit(&ring->readers, 1, memory_order_relaxed) - 1,
+             cursors = left - (ring->history.messages != 0);
     if (left == 0 && atomic_load_explicit(&keeper_current(ring)->capacity, memory_order_relaxed) != 0)
         keeper_roll(ring, 0); /* nobody reads it any more; without memory it waits for the next keeper */
     /* The cursor's waiter may still be armed, and keeps its subscription's memory. Ringing everybody gets rid of it: but
      * not at once, or every unsubscribe would wake every other subscription. */
-    ring->dead_waiters += atomic_load(&cursor->waiter.state) == WAITER_ARMED;
+    ring->dead_waiters += atomic_load_explicit(&cursor->waiter.state, memory_order_relaxed) == WAITER_ARMED;
     bool ring_all = ring->dead_waiters > cursors;
     if (ring_all)
         ring->dead_waiters = 0;
@@ -146,7 +146,6 @@ bool ring_trim(struct ring *ring)
     bool trim = ring->history.messages == 0 &&
                 atomic_load_explicit(&keeper_current(ring)->capacity, memory_order_relaxed) > SEGMENT_SMALL &&
                 keeper_roll(ring, 0);
-    keeper_reclaim(ring);
-    keeper_leave(ring);
+    keeper_leave(ring); /* whoever leaves the segment gives it back */
     return trim;
 }

@@ -102,7 +102,7 @@ static struct segment *pin_head(struct ring *ring)
 {
     for (;;) {
         struct segment *head = atomic_load_explicit(&ring->head, memory_order_acquire);
-        if (segment_pin(head, atomic_load_explicit(&head->number, memory_order_acquire)))
+        if (segment_pin(head, atomic_load_explicit(&head->number, memory_order_relaxed)))
             return head;
     }
 }
@@ -119,7 +119,8 @@ static bool beyond_limits(struct ring_limits tail, struct segment *after, struct
  * limits say it should have dropped while another cursor still keeps it. */
 static struct segment *pin_next(struct cursor *cursor)
 {
-    struct segment *next = atomic_load_explicit(&cursor->segment->next, memory_order_acquire);
+    /* relaxed: the caller has seen the segment's end, which was stored after it */
+    struct segment *next = atomic_load_explicit(&cursor->segment->next, memory_order_relaxed);
     if (next == NULL || !segment_pin(next, cursor->number + 1))
         next = pin_head(cursor->ring);
     if (!dropping(cursor))
@@ -196,8 +197,8 @@ static bool at_end(struct cursor *cursor)
     uint64_t end = atomic_load_explicit(&cursor->segment->end, memory_order_acquire);
     if (cursor->offset != end)
         return abandoned(cursor, cursor->segment, end);
-    if (cursor->whole) /* release: with it goes what our acquires of every header have seen */
-        atomic_store_explicit(&cursor->segment->complete, 1, memory_order_release);
+    if (cursor->whole) /* relaxed: see segment_all_committed */
+        atomic_store_explicit(&cursor->segment->complete, 1, memory_order_relaxed);
     return true;
 }
 
@@ -255,7 +256,8 @@ enum cursor_result cursor_look(struct cursor *cursor, struct cursor_gap *gap)
 
 void cursor_leave_dedicated(struct cursor *cursor)
 {
-    struct segment *next = atomic_load_explicit(&cursor->segment->next, memory_order_acquire);
+    /* relaxed: it was there before the dedicated segment could be found; so it is below */
+    struct segment *next = atomic_load_explicit(&cursor->segment->next, memory_order_relaxed);
     if (segment_pin(next, cursor->number + 1)) /* otherwise, or without memory, cursor_look sees to it */
         (void)step(cursor, next);
 }
@@ -273,7 +275,9 @@ static bool at_dedicated_end(uint64_t position)
 static struct segment *pin_position(struct cursor *cursor, uint64_t position)
 {
     struct segment *segment = atomic_load_explicit(&cursor->at, memory_order_acquire);
-    atomic_fetch_add_explicit(&segment->references, 1, memory_order_acq_rel);
+    /* acquire: who has stepped and given the cursor's pin back before us is seen by the loads that follow */
+    atomic_fetch_add_explicit(&segment->references, 1, memory_order_acquire);
+    /* acquire: the cursor's plain fields, as the last one to step has left them */
     uint64_t now = atomic_load_explicit(&cursor->position, memory_order_acquire);
     if (!(now & STEPPING) && word_number(now) == word_number(position) &&
         (uint32_t)atomic_load_explicit(&segment->number, memory_order_relaxed) == word_number(position))
@@ -295,8 +299,9 @@ static void raise_claimed(struct cursor *cursor, uint64_t to)
 static enum cursor_result step_shared(struct cursor *cursor, uint64_t position, struct segment *segment,
                                       struct cursor_gap *gap)
 {
+    /* relaxed: pin_position has seen what comes with this position; no two are alike */
     if (!atomic_compare_exchange_strong_explicit(&cursor->position, &position, position | STEPPING,
-                                                 memory_order_acq_rel, memory_order_relaxed))
+                                                 memory_order_relaxed, memory_order_relaxed))
         return CURSOR_RECORD; /* somebody was faster: look again */
     fault_stop(FAULT_STEPPING);
     uint64_t expected = atomic_load_explicit(&segment->base, memory_order_relaxed) + word_records(position);
@@ -314,12 +319,12 @@ static enum cursor_result step_shared(struct cursor *cursor, uint64_t position, 
  * gone already the step is left to the next reader, who will report the gap. */
 static void leave_dedicated_shared(struct cursor *cursor, uint64_t position, struct segment *segment)
 {
-    struct segment *next = atomic_load_explicit(&segment->next, memory_order_acquire);
+    struct segment *next = atomic_load_explicit(&segment->next, memory_order_relaxed);
     uint64_t number = atomic_load_explicit(&segment->number, memory_order_relaxed);
     if (!segment_pin(next, number + 1))
         return;
     if (!atomic_compare_exchange_strong_explicit(&cursor->position, &position, position | STEPPING,
-                                                 memory_order_acq_rel, memory_order_relaxed)) {
+                                                 memory_order_relaxed, memory_order_relaxed)) {
         segment_unpin(next);
         return;
     }
@@ -332,7 +337,7 @@ static void leave_dedicated_shared(struct cursor *cursor, uint64_t position, str
 static size_t count_records(struct segment *segment, uint64_t *offset, size_t max)
 {
     size_t count = 0;
-    uint64_t end = atomic_load_explicit(&segment->end, memory_order_acquire);
+    uint64_t end = atomic_load_explicit(&segment->end, memory_order_relaxed); /* who misses it finds an empty header */
     /* acquire: pairs with furnish; a dedicated segment came with its data */
     if (!segment->dedicated && atomic_load_explicit(&segment->capacity, memory_order_acquire) == 0)
         return 0;
@@ -355,8 +360,8 @@ static bool claim_records(struct cursor *cursor, uint64_t position, struct segme
         return false;
     uint64_t after = segment->dedicated ? word_at(word_number(position), DEDICATED_END, 1)
                                         : word_at(word_number(position), offset, word_records(position) + count);
-    /* acq_rel: claims are ordered with each other and with steps */
-    if (!atomic_compare_exchange_strong_explicit(&cursor->position, &position, after, memory_order_acq_rel,
+    /* relaxed: as in step_shared; exchanges keep what the last step has stored in the chain */
+    if (!atomic_compare_exchange_strong_explicit(&cursor->position, &position, after, memory_order_relaxed,
                                                  memory_order_relaxed))
         return true; /* somebody was faster: look again */
     claim->segment = segment;
@@ -401,7 +406,8 @@ static void skip_claimed(struct claim *claim)
 enum cursor_result cursor_claim(struct cursor *cursor, size_t max, struct claim *claim, struct cursor_gap *gap)
 {
     for (int looks = 0;; looks++) {
-        uint64_t position = atomic_load_explicit(&cursor->position, memory_order_acquire);
+        uint64_t position =
+            atomic_load_explicit(&cursor->position, memory_order_relaxed); /* pin_position looks again */
         struct segment *segment = NULL;
         if ((position & STEPPING) || (segment = pin_position(cursor, position)) == NULL) {
             /* Another reader is on its way to the next segment. If it was stopped there, ours has a time-out to keep, or
@@ -435,7 +441,7 @@ bool cursor_open(struct cursor *cursor, struct ring *ring, const struct ring_sta
     uint64_t base = atomic_load_explicit(&cursor->segment->base, memory_order_relaxed);
     atomic_store_explicit(&cursor->claimed, cursor->start, memory_order_relaxed);
     atomic_store_explicit(&cursor->position, word_at(cursor->number, cursor->offset, cursor_sequence(cursor) - base),
-                          memory_order_release);
+                          memory_order_relaxed);
     return true;
 }
 
@@ -456,7 +462,7 @@ bool cursor_mark_waiting(struct cursor *cursor)
 {
     if (cursor->holds != NULL)
         return ring_mark_waiting(cursor->ring, cursor->number, cursor->offset);
-    uint64_t position = atomic_load_explicit(&cursor->position, memory_order_acquire);
+    uint64_t position = atomic_load_explicit(&cursor->position, memory_order_relaxed);
     return !(position & STEPPING) && ring_mark_waiting(cursor->ring, word_number(position), word_offset(position));
 }
 

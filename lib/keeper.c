@@ -44,7 +44,8 @@ void keeper_enter(struct ring *ring)
 
 bool ring_quiet(struct ring *ring)
 {
-    return atomic_load(&ring->keeper) == KEEPER_NONE && atomic_load(&ring->space_ringers) == 0;
+    return atomic_load_explicit(&ring->keeper, memory_order_relaxed) == KEEPER_NONE &&
+           atomic_load_explicit(&ring->space_ringers, memory_order_relaxed) == 0;
 }
 
 /* ---------------------------------------------------------------------------------------------------- the chain -- */
@@ -255,15 +256,15 @@ static void append(struct segment *last, struct segment *segment, uint64_t recor
 uint64_t keeper_link(struct ring *ring, struct segment *segment, struct segment *dedicated)
 {
     struct segment *last = keeper_current(ring), *first = last;
-    /* acquire: nothing of the new segment's set-up may be seen as part of the old one's */
-    uint64_t word = atomic_fetch_or_explicit(&ring->word, WORD_SEALED, memory_order_acq_rel);
+    /* acquire: those who were armed before WAIT was set, for whoever takes it from the next word */
+    uint64_t word = atomic_fetch_or_explicit(&ring->word, WORD_SEALED, memory_order_acquire);
     uint64_t kept = word & WORD_WAIT;
     last->dirty = word_offset(word);
     if (dedicated != NULL) {
         append(last, dedicated, word_records(word), word_offset(word));
         atomic_store_explicit(&dedicated->end, dedicated->data_bytes, memory_order_relaxed);
         append(dedicated, segment, 1, dedicated->data_bytes);
-        atomic_store_explicit(&dedicated->next, segment, memory_order_release);
+        atomic_store_explicit(&dedicated->next, segment, memory_order_relaxed); /* before anybody finds `dedicated` */
         first = dedicated;
         kept = 0; /* a message comes with it: the caller rings */
     } else {

@@ -51,11 +51,11 @@ static int not_published(enum ring_result result, const struct bcast *b)
 
 /* ------------------------------------------------------------------------------------------- without a broker -- */
 
-/* Does anybody listen? acquire: pairs with ring_attach. Who subscribed before this call, by whatever order the callers
- * have between them, is seen. */
+/* Does anybody listen? relaxed: who subscribed before this call, by whatever order the callers have between them, is
+ * seen; and nothing else depends on it. */
 static inline bool heard(struct ring *ring)
 {
-    return atomic_load_explicit(&ring->readers, memory_order_acquire) != 0;
+    return atomic_load_explicit(&ring->readers, memory_order_relaxed) != 0;
 }
 
 /* True if nobody listens: then the message is published as soon as it is counted. */

@@ -15,7 +15,7 @@
 #define YIELDS 100 /* and yields before sleeping */
 #else              /* where looking again is never the right decision for long */
 #define PAUSES 1
-#define YIELDS 1
+#define YIELDS 0
 #endif
 #define CHASES 32      /* times that a reader catches up with the publisher before it stands back */
 #define APART 400      /* ... for so many pauses: one to twenty microseconds, by the processor */
@@ -241,7 +241,7 @@ static void go_quick(struct bcast_sub *sub, struct source *source)
         return;
     atomic_store(&sub->quick, source);
     if (atomic_load(&sub->attention) != 0)
-        atomic_store(&sub->quick, NULL);
+        atomic_store_explicit(&sub->quick, NULL, memory_order_relaxed);
 }
 
 /* One look at one channel. */
@@ -351,6 +351,18 @@ static void settle(struct bcast_sub *sub)
     bell_settle(&sub->bell, &sub->first.cursor.waiter);
 }
 
+/* `source` is the only channel, and was empty. Workers do this without the turn: if one is added just now, another worker
+ * may have put this one to rest already, with a waiter that we had armed but not yet put on the list. Whoever publishes
+ * then finds nobody: so we ring who is there now, and it is looked at again. */
+static bool rest_alone(struct bcast_sub *sub, struct source *source)
+{
+    if (turn_rest(source))
+        return true;
+    if (sub->shared)
+        waiter_ring_list(&source->cursor.ring->armed);
+    return false;
+}
+
 enum outlook {
     QUIET,    /* nothing to do: sleep */
     TURMOIL,  /* somebody is between two steps, and will be done at once, unless stopped */
@@ -363,11 +375,11 @@ static enum outlook look_once_more(struct bcast_sub *sub, bool alone, int found)
     /* seq_cst, after entering: a worker that made a channel active looks for sleepers after it has read from it */
     struct source *source = atomic_load(&sub->active);
     bool rung = bell_has_rung(&sub->bell);
-    if (atomic_load(&sub->attention) != 0)
+    if (atomic_load_explicit(&sub->attention, memory_order_relaxed) != 0) /* see bell_enter */
         return OCCASION;
     if (!alone && (rung || (sub->shared && source != NULL)))
         return found == SOON ? TURMOIL : OCCASION;
-    if (found == SOON || (alone && (rung || (source != NULL && !turn_rest(source)))))
+    if (found == SOON || (alone && (rung || (source != NULL && !rest_alone(sub, source)))))
         return TURMOIL; /* a message is on its way, or a channel is just being added */
     return QUIET;
 }
@@ -423,7 +435,7 @@ static int look_before_poll(struct bcast_sub *sub, struct batch *batch)
     if (sub_is_alone(sub))
         settle(sub);
     struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
-    bool rests = !sub_is_alone(sub) || source == NULL || turn_rest(source);
+    bool rests = !sub_is_alone(sub) || source == NULL || rest_alone(sub, source);
     int found = look(sub, batch);
     if (found != SOON && rests)
         return found;
@@ -440,7 +452,7 @@ static void pass_on(struct bcast_sub *sub)
     struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
     if (sub_is_alone(sub))
         settle(sub);
-    if (!sub_is_alone(sub) || source == NULL || !turn_rest(source))
+    if (!sub_is_alone(sub) || source == NULL || !rest_alone(sub, source))
         bell_ring_one(&sub->bell);
 }
 
@@ -457,13 +469,14 @@ static int find(struct bcast_sub *sub, struct batch *batch, int timeout_ms)
 {
     struct waiting waiting = {.timeout_ms = timeout_ms};
     for (;;) {
-        uint32_t attention = atomic_load_explicit(&sub->attention, memory_order_acquire);
+        uint32_t attention = atomic_load_explicit(&sub->attention, memory_order_relaxed);
         if (attention & ATTENTION_CHANGED)
             turn_change(sub);
         if ((attention & (ATTENTION_CLOSED | ATTENTION_DISCONNECTED)) || !os_guard_raised(&sub->b->guard))
             return ended(sub, attention);
         int found = look(sub, batch);
-        if ((found == NOTHING || found == SOON) && atomic_load(&sub->bell.fd_state) != FD_NONE &&
+        if ((found == NOTHING || found == SOON) &&
+            atomic_load_explicit(&sub->bell.fd_state, memory_order_acquire) != FD_NONE &&
             (timeout_ms == 0 || timeout_ms == BCAST_NOWAIT))
             found = look_before_poll(sub, batch);
         if (found == FOUND && sub->shared)

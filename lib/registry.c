@@ -46,7 +46,8 @@ static struct channel *table_find(struct table *table, uint64_t hash, const char
         if (channel == NULL)
             return NULL;
         if (channel != GONE && channel->hash == hash && channel->size == size &&
-            memcmp(channel->name, name, size) == 0 && atomic_load(&channel->references) != 0)
+            memcmp(channel->name, name, size) == 0 &&
+            atomic_load_explicit(&channel->references, memory_order_relaxed) != 0)
             return channel;
     }
 }
@@ -91,9 +92,9 @@ void registry_unref(struct registry *registry)
 
 static bool all_quiet(struct registry *registry)
 {
-    struct table *table = atomic_load(&registry->table);
+    struct table *table = atomic_load_explicit(&registry->table, memory_order_relaxed);
     for (size_t i = 0; i < table->size; i++) {
-        struct channel *channel = atomic_load(&table->slots[i]);
+        struct channel *channel = atomic_load_explicit(&table->slots[i], memory_order_relaxed);
         if (channel != NULL && channel != GONE && !ring_quiet(&channel->ring))
             return false;
     }
@@ -111,10 +112,16 @@ struct channel *registry_find(struct registry *registry, const char *name, size_
     return table_find(atomic_load(&registry->table), hash_bytes(registry->secret, name, size), name, size);
 }
 
+/* Under the mutex. */
+static struct table *table_of(struct registry *registry)
+{
+    return atomic_load_explicit(&registry->table, memory_order_relaxed);
+}
+
 /* Makes room for one more channel. Under the mutex. */
 static bool table_grow(struct registry *registry)
 {
-    struct table *old = atomic_load_explicit(&registry->table, memory_order_relaxed);
+    struct table *old = table_of(registry);
     if ((old->taken + 1) * 4 <= old->size * 3)
         return true;
     size_t size = SMALLEST;
@@ -174,11 +181,11 @@ struct channel *registry_get(struct registry *registry, const char *name, size_t
 {
     uint64_t hash = hash_bytes(registry->secret, name, size);
     pthread_mutex_lock(&registry->mutex);
-    struct channel *channel = table_find(atomic_load(&registry->table), hash, name, size);
+    struct channel *channel = table_find(table_of(registry), hash, name, size);
     if (channel == NULL || !channel_ref_unless_gone(channel)) {
         channel = table_grow(registry) ? channel_new(registry, name, size, hash) : NULL;
         if (channel != NULL)
-            table_put(atomic_load(&registry->table), channel);
+            table_put(table_of(registry), channel);
     }
     pthread_mutex_unlock(&registry->mutex);
     return channel;
@@ -221,13 +228,14 @@ static void table_remove(struct table *table, struct channel *channel)
 
 void channel_unref(struct channel *channel)
 {
-    if (atomic_fetch_sub(&channel->references, 1) != 1)
+    /* release: our use of it is over; acquire: so is everybody's, for who removes it */
+    if (atomic_fetch_sub_explicit(&channel->references, 1, memory_order_acq_rel) != 1)
         return;
     struct registry *registry = channel->registry;
     if (registry_stuck(registry))
         return;
     pthread_mutex_lock(&registry->mutex);
-    table_remove(atomic_load(&registry->table), channel);
+    table_remove(table_of(registry), channel);
     grace_wait(&registry->grace); /* publishers that found it by name */
     pthread_mutex_unlock(&registry->mutex);
     atomic_fetch_add_explicit(&registry->retired_messages, ring_tail(&channel->ring).messages, memory_order_relaxed);

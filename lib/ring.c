@@ -19,7 +19,7 @@
 #define PATIENCE 500 /* yields to a keeper before the deadline counts, or one asks who has it */
 #else                /* where looking again is never the right decision for long */
 #define PAUSES 1
-#define YIELDS 1
+#define YIELDS 0
 #define PATIENCE INT32_MAX /* every thread runs again */
 #endif
 
@@ -46,8 +46,8 @@ static enum ring_result wait_for_room(struct ring *ring, int64_t deadline_ns, co
     for (int i = 0;; i++) {
         bool park = i >= YIELDS;
         if (park)
-            atomic_fetch_add(&ring->space_waiters, 1); /* seq_cst: pairs with ring_passed */
-        uint32_t seen = atomic_load(&ring->space);
+            atomic_fetch_add(&ring->space_waiters, 1);                            /* seq_cst: pairs with ring_passed */
+        uint32_t seen = atomic_load_explicit(&ring->space, memory_order_acquire); /* before what follows is looked at */
         struct room room = look_for_room(ring);
         enum ring_result result = RING_OK;
         /* The guard is lowered before `space` is rung: after a look at `seen` we see one or the other. */
@@ -59,8 +59,8 @@ static enum ring_result wait_for_room(struct ring *ring, int64_t deadline_ns, co
             result = RING_FULL;
         else if (room.full && park)
             os_wait(&ring->space, seen, deadline_ns);
-        if (park)
-            atomic_fetch_sub(&ring->space_waiters, 1);
+        if (park) /* relaxed: who does not know yet rings for nothing */
+            atomic_fetch_sub_explicit(&ring->space_waiters, 1, memory_order_relaxed);
         if (!room.full || result != RING_OK)
             return result;
         if (!park)
@@ -88,7 +88,7 @@ void ring_notify_space(struct ring *ring, struct bell *bell)
         atomic_fetch_add(&ring->space_waiters, 1); /* after the bell is there; then the caller looks for room again */
     if (before == NULL || bell != NULL)
         return;
-    atomic_fetch_sub(&ring->space_waiters, 1);
+    atomic_fetch_sub_explicit(&ring->space_waiters, 1, memory_order_relaxed);
     while (atomic_load(&ring->space_ringers) != 0)
         sched_yield(); /* somebody may still be about to ring the one that was there */
 }
@@ -101,7 +101,12 @@ bool ring_has_room(struct ring *ring)
 void ring_passed(struct ring *ring, struct segment *from)
 {
     ring_space(ring);
-    if (atomic_load(&ring->head) == from && keeper_try(ring)) { /* seq_cst: pairs with retire_head */
+    struct segment *head = atomic_load(&ring->head); /* seq_cst: pairs with retire_head */
+    /* A slower one keeps an older head. One that was overtaken, and left `from` long after it was the head, has kept
+     * whatever was the oldest. */
+    if (atomic_load_explicit(&head->number, memory_order_relaxed) >=
+            atomic_load_explicit(&from->number, memory_order_relaxed) &&
+        keeper_try(ring)) {
         keeper_reclaim(ring);
         keeper_leave(ring);
     }
@@ -246,9 +251,9 @@ static inline bool has_room(struct ring *ring, uint64_t need, struct place *plac
 static inline bool reserve(struct ring *ring, uint64_t need, const struct place *place)
 {
     uint64_t word = place->word;
-    /* acquire: the segment's set-up, and the waiters that were armed before WAIT was set (waiter_ring_list).
-     * release: keeps those of others in between in the chain of exchanges. */
-    return atomic_compare_exchange_strong_explicit(&ring->word, &word, word_advance(word, need), memory_order_acq_rel,
+    /* acquire: the waiters that were armed before WAIT was set (waiter_ring_list); exchanges in between keep them in
+     * the chain, whatever their order. */
+    return atomic_compare_exchange_strong_explicit(&ring->word, &word, word_advance(word, need), memory_order_acquire,
                                                    memory_order_relaxed);
 }
 
@@ -300,8 +305,8 @@ bool ring_mark_waiting(struct ring *ring, uint64_t number, uint64_t offset)
         if ((word & WORD_SEALED) || (uint32_t)number != word_number(word) || offset != word_offset(word))
             return false;
         /* An exchange even if WAIT is set: it puts our waiter, armed before, in front of the publisher that takes WAIT
-         * away. A plain look could still miss that publisher, and it us. */
-        if (atomic_compare_exchange_weak_explicit(&ring->word, &word, word | WORD_WAIT, memory_order_acq_rel,
+         * away. A plain look could still miss that publisher, and it us. release: with it goes that we are armed. */
+        if (atomic_compare_exchange_weak_explicit(&ring->word, &word, word | WORD_WAIT, memory_order_release,
                                                   memory_order_relaxed))
             return true;
     }
@@ -344,7 +349,7 @@ void ring_fini(struct ring *ring)
 
 void ring_interrupt(struct ring *ring)
 {
-    atomic_fetch_add(&ring->space, 1);
+    atomic_fetch_add_explicit(&ring->space, 1, memory_order_release); /* with it goes why: room, or a lowered guard */
     os_wake(&ring->space, INT32_MAX);
 }
 
@@ -353,12 +358,14 @@ struct ring_limits ring_tail(struct ring *ring)
     for (;;) {
         uint64_t word = atomic_load_explicit(&ring->word, memory_order_acquire);
         struct segment *current = atomic_load_explicit(&ring->current, memory_order_acquire);
+        /* acquire, for what comes behind: pairs with segment_open */
         struct ring_limits tail = {atomic_load_explicit(&current->base, memory_order_acquire) + word_records(word),
                                    atomic_load_explicit(&current->base_bytes, memory_order_acquire) +
                                        word_offset(word)};
-        /* All three belonged together if neither the segment nor the word has gone on to another number. */
-        if ((uint32_t)atomic_load_explicit(&current->number, memory_order_acquire) == word_number(word) &&
-            word_number(atomic_load_explicit(&ring->word, memory_order_acquire)) == word_number(word))
+        /* All of it belonged together if `current` is not newer than the word, and the word has not gone on to another
+         * number: before the descriptor is used for another one it has. */
+        if ((uint32_t)atomic_load_explicit(&current->number, memory_order_relaxed) == word_number(word) &&
+            word_number(atomic_load_explicit(&ring->word, memory_order_relaxed)) == word_number(word))
             return tail;
         sched_yield();
     }

@@ -126,7 +126,7 @@ uint64_t ring_oldest(struct ring *ring);
 bool ring_attach(struct ring *ring, struct cursor *cursor, const struct ring_start *start);
 void ring_detach(struct ring *ring, struct cursor *cursor);
 
-/* A cursor has left `from` behind: gives back what nobody needs, lets publishers go on. Any thread; never waits. */
+/* A cursor has left `from`, which is still pinned, behind: gives back what nobody needs, lets publishers go on. Any thread; never waits. */
 void ring_passed(struct ring *ring, struct segment *from);
 
 /* Marks the ring so that the next publisher rings `armed`. False if something was published behind this position (it

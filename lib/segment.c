@@ -69,12 +69,13 @@ void segment_drop_data(struct segment *segment)
 void segment_open(struct segment *segment, uint64_t number, uint64_t base, uint64_t base_bytes)
 {
     ring_segment_opened(segment->ring);
-    /* relaxed, all of them: published by the and below, and by the word or `next` that leads here */
+    /* relaxed, most of them: published by the and below, and by the word or `next` that leads here */
     atomic_store_explicit(&segment->complete, false, memory_order_relaxed);
     atomic_store_explicit(&segment->next, NULL, memory_order_relaxed);
     atomic_store_explicit(&segment->end, SEGMENT_OPEN, memory_order_relaxed);
-    atomic_store_explicit(&segment->base, base, memory_order_relaxed);
-    atomic_store_explicit(&segment->base_bytes, base_bytes, memory_order_relaxed);
+    /* release: who sees these, although it came for what the descriptor was before, sees that the word went on */
+    atomic_store_explicit(&segment->base, base, memory_order_release);
+    atomic_store_explicit(&segment->base_bytes, base_bytes, memory_order_release);
     atomic_store_explicit(&segment->number, number, memory_order_relaxed);
     /* release: pairs with segment_pin. The count stays: a mistaken pin may be on its way out right now. */
     atomic_fetch_and_explicit(&segment->references, ~(SEGMENT_RETIRED | SEGMENT_FREE), memory_order_release);
@@ -83,8 +84,9 @@ void segment_open(struct segment *segment, uint64_t number, uint64_t base, uint6
 static void free_if_unused(struct segment *segment)
 {
     uint32_t unused = SEGMENT_RETIRED;
-    /* Only one thread gets from "retired, no pins" to "free". acquire: all readers are done; release: for the keeper. */
-    if (!atomic_compare_exchange_strong_explicit(&segment->references, &unused, SEGMENT_FREE, memory_order_acq_rel,
+    /* Only one thread gets from "retired, no pins" to "free". relaxed: the caller's exchange has seen that all readers
+     * are done, and `freed` tells the keeper. */
+    if (!atomic_compare_exchange_strong_explicit(&segment->references, &unused, SEGMENT_FREE, memory_order_relaxed,
                                                  memory_order_relaxed))
         return;
     if (segment->data_bytes > SEGMENT_SMALL)
@@ -94,7 +96,8 @@ static void free_if_unused(struct segment *segment)
 
 bool segment_pin(struct segment *segment, uint64_t number)
 {
-    uint32_t before = atomic_fetch_add_explicit(&segment->references, 1, memory_order_acq_rel);
+    /* acquire: pairs with segment_open: if it has become another one, we see its number */
+    uint32_t before = atomic_fetch_add_explicit(&segment->references, 1, memory_order_acquire);
     if (!(before & (SEGMENT_RETIRED | SEGMENT_FREE)) &&
         atomic_load_explicit(&segment->number, memory_order_relaxed) == number)
         return true;
@@ -117,8 +120,8 @@ void segment_unpin(struct segment *segment)
 
 bool segment_all_committed(struct segment *segment)
 {
-    /* acquire: pairs with the reader that set it, or with each publisher's commit */
-    if (atomic_load_explicit(&segment->complete, memory_order_acquire))
+    /* relaxed: the reader that has set it has the segment pinned; nothing comes after before its pin is gone */
+    if (atomic_load_explicit(&segment->complete, memory_order_relaxed))
         return true;
     uint64_t end = atomic_load_explicit(&segment->end, memory_order_relaxed);
     for (uint64_t offset = 0; offset < end;) {

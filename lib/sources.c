@@ -20,12 +20,14 @@ struct source *sources_find(struct bcast_sub *sub, const struct channel *channel
     const struct sources *table = sub->table;
     if (table == NULL) {
         struct source *source = &sub->first;
-        while (source != NULL && (source->channel != channel || atomic_load(&source->removed)))
+        while (source != NULL &&
+               (source->channel != channel || atomic_load_explicit(&source->removed, memory_order_relaxed)))
             source = source->next;
         return source;
     }
     for (size_t i = place_of(channel) & table->mask; table->slots[i] != NULL; i = (i + 1) & table->mask)
-        if (table->slots[i] != GONE && table->slots[i]->channel == channel && !atomic_load(&table->slots[i]->removed))
+        if (table->slots[i] != GONE && table->slots[i]->channel == channel &&
+            !atomic_load_explicit(&table->slots[i]->removed, memory_order_relaxed))
             return table->slots[i];
     return NULL;
 }

@@ -75,13 +75,19 @@ static int source_attach(struct bcast_sub *sub, struct source *source, const str
 static void source_detach(struct source *source)
 {
     struct bcast_sub *sub = source->sub;
-    if (source->channel == NULL || atomic_exchange(&source->removed, true))
+    if (source->channel == NULL || atomic_exchange_explicit(&source->removed, true, memory_order_relaxed))
         return;
     atomic_fetch_add_explicit(&sub->discarded, cursor_queued(&source->cursor), memory_order_relaxed);
     cursor_detach(&source->cursor);
     /* In a forked child the I/O thread is not there to be told. */
     if (sub->b->io != NULL && !source->opening && !os_guard_forked(&sub->b->guard))
         io_unwant(sub->b->io, source->channel);
+}
+
+/* With the broadcast's mutex, under which it is written; or it was said in `attention` since. */
+static bool is_removed(struct source *source)
+{
+    return atomic_load_explicit(&source->removed, memory_order_relaxed);
 }
 
 /* ------------------------------------------------------------------------------------------------ subscriptions -- */
@@ -133,8 +139,6 @@ static void enlist(struct bcast_sub *sub)
     if (b->subs != NULL)
         b->subs->previous = sub;
     b->subs = sub;
-    if (b->shut)
-        sub_attend(sub, ATTENTION_CLOSED);
     if (b->io != NULL && io_refusal(b->io, sub->first.channel) != BCAST_OK)
         sub_attend(sub, ATTENTION_FAILED); /* between the broker's word and now */
     pthread_mutex_unlock(&b->mutex);
@@ -193,14 +197,17 @@ static int source_begin(struct bcast_sub *sub, struct source *source, const stru
     return status;
 }
 
-/* The second half: the broker's word. On failure the source stays on the list, removed. */
-static int source_finish(struct bcast_sub *sub, struct source *source, int64_t deadline_ns)
+/* The second half: the broker's word. On failure the source stays on the list, removed. `ring`: else it is put where the
+ * reader looks at it, which arms it; before others can remove it, and the reader forget it. */
+static int source_finish(struct bcast_sub *sub, struct source *source, int64_t deadline_ns, bool ring)
 {
     struct bcast *b = sub->b;
     int status = b->io == NULL ? BCAST_OK : io_await(b->io, source->channel, deadline_ns);
     pthread_mutex_lock(&b->mutex);
     if (status != BCAST_OK)
         source_detach(source);
+    else if (ring)
+        bell_put_rung(&sub->bell, &source->cursor.waiter);
     source->opening = false;
     pthread_mutex_unlock(&b->mutex);
     return status;
@@ -244,17 +251,15 @@ static int add_all(struct bcast_sub *sub, const struct sub_settings *settings, c
         if (source->channel == NULL)
             continue; /* the first did not even begin */
         if (status == BCAST_OK)
-            status = source_finish(sub, source, deadline);
+            status = source_finish(sub, source, deadline, count > 1);
         else
             source_abandon(sub, source);
-        if (status == BCAST_OK && count > 1)
-            bell_put_rung(&sub->bell, &source->cursor.waiter); /* the first look at each arms it */
     }
     if (status != BCAST_OK)
         return status;
     atomic_store_explicit(&sub->alone, count == 1, memory_order_relaxed);
     if (count == 1)
-        atomic_store_explicit(&sub->active, &sub->first, memory_order_release);
+        atomic_store_explicit(&sub->active, &sub->first, memory_order_relaxed); /* nobody else has `sub` yet */
     return BCAST_OK;
 }
 
@@ -318,10 +323,9 @@ int bcast_add_channel(struct bcast_sub *sub, const char *channel, size_t size)
         memory_put(source);
         return status;
     }
-    status = source_finish(sub, source, clock_deadline(sub->timeout_ms));
+    status = source_finish(sub, source, clock_deadline(sub->timeout_ms), true);
     if (status != BCAST_OK)
         return status; /* removed already: a reader, or unsubscribe, frees it */
-    bell_put_rung(&sub->bell, &source->cursor.waiter);
     sub_attend(sub, ATTENTION_CHANGED);
     return BCAST_OK;
 }
@@ -370,7 +374,7 @@ int sub_failure(struct bcast_sub *sub)
     atomic_fetch_and(&sub->attention, (uint8_t)~ATTENTION_FAILED);
     pthread_mutex_lock(&sub->b->mutex);
     for (struct source *s = &sub->first; s != NULL && status == BCAST_OK; s = s->next)
-        if (s->channel != NULL && !atomic_load(&s->removed) && !s->opening)
+        if (s->channel != NULL && !is_removed(s) && !s->opening)
             status = io_refusal(sub->b->io, s->channel);
     pthread_mutex_unlock(&sub->b->mutex);
     if (status != BCAST_OK)
@@ -381,8 +385,8 @@ int sub_failure(struct bcast_sub *sub)
 /* Nothing refers to it any more: no queue, no list of waiters. */
 static bool forgettable(struct source *source)
 {
-    return atomic_load(&source->removed) && !source->opening && !source->queued && !source->resting &&
-           atomic_load(&source->cursor.waiter.state) == WAITER_IDLE;
+    return is_removed(source) && !source->opening && !source->queued && !source->resting &&
+           atomic_load_explicit(&source->cursor.waiter.state, memory_order_relaxed) == WAITER_IDLE;
 }
 
 void sub_forget_removed(struct bcast_sub *sub)
@@ -416,7 +420,7 @@ static void write_position(struct bcast_sub *sub, struct position_writer *writer
     char text[POSITION_BYTES];
     pthread_mutex_lock(&sub->b->mutex);
     for (struct source *s = &sub->first; s != NULL; s = s->next) {
-        if (s->channel == NULL || atomic_load(&s->removed) || s->opening)
+        if (s->channel == NULL || is_removed(s) || s->opening)
             continue;
         struct position position = {sub->b->registry->epoch, cursor_next(&s->cursor)};
         uint8_t missed = atomic_load_explicit(&s->missed, memory_order_relaxed);
@@ -487,7 +491,7 @@ int bcast_sub_stats(struct bcast_sub *sub, struct bcast_sub_stats *out)
     stats.discarded = atomic_load_explicit(&sub->discarded, memory_order_relaxed);
     pthread_mutex_lock(&sub->b->mutex);
     for (struct source *s = &sub->first; s != NULL; s = s->next)
-        if (s->channel != NULL && !atomic_load(&s->removed) && !s->opening) {
+        if (s->channel != NULL && !is_removed(s) && !s->opening) {
             stats.channels++;
             stats.queued += cursor_queued(&s->cursor);
         }

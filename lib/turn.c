@@ -74,7 +74,7 @@ static void drop_rested(struct bcast_sub *sub)
     struct source **at = &sub->rested;
     while (*at != NULL) {
         struct source *source = *at;
-        if (!atomic_load_explicit(&source->removed, memory_order_acquire)) {
+        if (!atomic_load_explicit(&source->removed, memory_order_relaxed)) {
             at = &source->next_rested;
             continue;
         }
@@ -107,7 +107,7 @@ static struct source *next_source(struct bcast_sub *sub)
     struct source *source;
     enqueue_rung(sub);
     while ((source = dequeue(sub)) != NULL)
-        if (!atomic_load_explicit(&source->removed, memory_order_acquire))
+        if (!atomic_load_explicit(&source->removed, memory_order_relaxed))
             return source;
     return NULL;
 }
@@ -169,10 +169,11 @@ void turn_change(struct bcast_sub *sub)
 {
     if (!turn_try(sub))
         return; /* the attention stays; another worker, or the next call, does it */
-    atomic_fetch_and(&sub->attention, (uint8_t)~ATTENTION_CHANGED);
+    /* acquire: which were removed, by those whose attention this takes away */
+    atomic_fetch_and_explicit(&sub->attention, (uint8_t)~ATTENTION_CHANGED, memory_order_acquire);
     atomic_store_explicit(&sub->alone, false, memory_order_relaxed); /* and `quick` is NULL since the attention */
     struct source *active = atomic_load_explicit(&sub->active, memory_order_relaxed);
-    if (active != NULL && atomic_load(&active->removed))
+    if (active != NULL && atomic_load_explicit(&active->removed, memory_order_relaxed))
         atomic_store(&sub->active, NULL);
     drop_rested(sub);
     /* Only us: nobody is at a removed one. seq_cst, after `active`: a worker that enters later (see enter and look) does

@@ -53,8 +53,10 @@ bool bell_has_sleepers(struct bell *bell)
 static void signal_fd(struct bell *bell)
 {
     uint32_t quiet = FD_QUIET;
+    /* seq_cst: pairs with bell_drain_fd; and with the look at the waiter's ring it must not come before the push */
     if (atomic_load(&bell->fd_state) == FD_QUIET &&
-        atomic_compare_exchange_strong(&bell->fd_state, &quiet, FD_SIGNALLED))
+        atomic_compare_exchange_strong_explicit(&bell->fd_state, &quiet, FD_SIGNALLED, memory_order_relaxed,
+                                                memory_order_relaxed))
         os_event_signal(&bell->event);
 }
 
@@ -83,16 +85,18 @@ int bell_open_fd(struct bell *bell, struct notifier *notifier)
     if (error != 0)
         return error;
     bell->notifier = notifier;
-    atomic_store(&bell->fd_state, FD_QUIET); /* publishes event and notifier to ringers, which load fd_state first */
+    /* release: publishes event and notifier to ringers, which load fd_state first */
+    atomic_store_explicit(&bell->fd_state, FD_QUIET, memory_order_release);
     return 0;
 }
 
 void bell_drain_fd(struct bell *bell)
 {
-    if (atomic_load(&bell->fd_state) != FD_SIGNALLED)
-        return;
+    if (atomic_load_explicit(&bell->fd_state, memory_order_relaxed) != FD_SIGNALLED)
+        return; /* if it is by now, the fd stays readable */
     os_event_drain(&bell->event);
-    /* A ring between drain and here leaves no trace on the fd: but it is on `rung`, where the caller looks next. */
+    /* A ring between drain and here leaves no trace on the fd: but it is on `rung`, where the caller looks next. seq_cst:
+     * who still finds it SIGNALLED has rung before that look. */
     atomic_store(&bell->fd_state, FD_QUIET);
 }
 
@@ -120,7 +124,7 @@ void bell_settle(struct bell *bell, struct waiter *own)
 
 bool bell_has_rung(struct bell *bell)
 {
-    return atomic_load(&bell->rung) != NULL;
+    return atomic_load_explicit(&bell->rung, memory_order_relaxed) != NULL; /* after bell_enter: see there */
 }
 
 void bell_put_rung(struct bell *bell, struct waiter *waiter)
@@ -174,7 +178,8 @@ static bool leave_baton(struct bell *bell, struct waiter *rest)
 static struct waiter *ring_bell(struct bell *bell, struct waiter *rest, bool may_notify)
 {
     bool left = rest != NULL && leave_baton(bell, rest);
-    if (rest != NULL && !left && may_notify && atomic_load(&bell->fd_state) != FD_NONE && bell->notifier != NULL) {
+    if (rest != NULL && !left && may_notify && atomic_load_explicit(&bell->fd_state, memory_order_acquire) != FD_NONE &&
+        bell->notifier != NULL) {
         /* Nobody sleeps here but poll: one fd is ours to signal, the rest is the notifier's. */
         notifier_push(bell->notifier, rest);
         rest = NULL;
@@ -219,7 +224,9 @@ void waiter_arm(struct waiter *waiter, waiter_list *list)
 uint32_t bell_enter(struct bell *bell)
 {
     atomic_fetch_add(&bell->sleepers, 1); /* seq_cst: pairs with wake and ring_bell */
-    uint32_t seen = atomic_load(&bell->rings);
+    /* acquire: what was done before a ring that is counted here is seen by whoever looks now; and a ring that is not
+     * counted ends the sleep. */
+    uint32_t seen = atomic_load_explicit(&bell->rings, memory_order_acquire);
     ring_batons(bell); /* a baton left before `seen` would not wake us */
     return seen;
 }
@@ -259,14 +266,15 @@ static void *notifier_run(void *argument)
     struct notifier *notifier = argument;
     for (;;) {
         atomic_store(&notifier->sleeping, 1);
-        uint32_t seen = atomic_load(&notifier->rings);
-        bool stop = atomic_load(&notifier->stop);
+        /* acquire: as in bell_enter */
+        uint32_t seen = atomic_load_explicit(&notifier->rings, memory_order_acquire);
+        bool stop = atomic_load_explicit(&notifier->stop, memory_order_relaxed);
         struct waiter *chain = take(&notifier->chains);
         if (chain == NULL && stop)
             break;
         if (chain == NULL)
             os_wait(&notifier->rings, seen, OS_NEVER);
-        atomic_store(&notifier->sleeping, 0);
+        atomic_store_explicit(&notifier->sleeping, 0, memory_order_relaxed); /* at worst it is woken for nothing */
         while (chain != NULL) {
             struct waiter *next = chain->chain_next;
             ring_chain(chain, false); /* not back to ourselves */
@@ -300,11 +308,11 @@ void notifier_stop(struct notifier *notifier)
         /* It has just dropped the last reference to a subscription, and with that to the broadcast. */
         notifier->orphan = true;
         pthread_detach(notifier->thread);
-        atomic_store(&notifier->stop, 1);
+        atomic_store_explicit(&notifier->stop, 1, memory_order_relaxed);
         return;
     }
-    atomic_store(&notifier->stop, 1);
-    atomic_fetch_add(&notifier->rings, 1);
+    atomic_store_explicit(&notifier->stop, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&notifier->rings, 1, memory_order_release);
     os_wake(&notifier->rings, 1);
     pthread_join(notifier->thread, NULL);
     memory_put(notifier);

@@ -12,6 +12,7 @@
 #define VALUES 65536
 #define KNOWLEDGES 32768
 #define THREADS (MODEL_THREADS + 1)
+#define OLDEST 12 /* so many values older than the newest may be read */
 
 struct knowledge {
     uint32_t clock[THREADS];
@@ -43,7 +44,7 @@ struct place {
 
 struct cell { /* a byte of plain memory */
     uint32_t run;
-    uint32_t written_at, read_at[THREADS];
+    uint32_t written_at, read_at[THREADS], used_at[THREADS]; /* used: by an atomic operation */
     uint8_t written_by;
     bool freed;
 };
@@ -303,8 +304,14 @@ void memory_model_freed(const void *memory, size_t size)
 {
     plain_access(memory, size, true); /* whoever frees it must come after everybody's use */
     freed_blocks += model_mix((uintptr_t)memory, size);
-    for (size_t i = 0; i < size; i++)
-        cell_at((const char *)memory + i)->freed = true;
+    for (size_t i = 0; i < size; i++) {
+        struct cell *cell = cell_at((const char *)memory + i);
+        cell->freed = true;
+        for (unsigned t = 0; t < THREADS && !model_alone(); t++)
+            if (t != model_self() && cell->used_at[t] > known[model_self()].clock[t])
+                model_fail("a race: thread %u frees offset %zu, which thread %u has used", model_self(),
+                           platform_offset(memory) + i, t);
+    }
 }
 
 static void check_freed(const struct cell *cell, const void *place)
@@ -433,8 +440,10 @@ static struct place *begin(const char *operation, const void *address, size_t si
         others = learn(platform_offset(address), writes);
     model_point(operation, address, writes, others);
     model_done(address, writes);
-    if (platform_owns(address))
+    if (platform_owns(address)) {
         check_freed(cell_at(address), address);
+        cell_at(address)->used_at[model_self()] = known[model_self()].clock[model_self()];
+    }
     return place_for(address, size);
 }
 
@@ -457,8 +466,8 @@ static uint64_t load(const void *address, size_t size, int order)
     unsigned newest = place->count - 1, oldest = known[model_self()].oldest[index_of(place)];
     if (order == memory_order_seq_cst && place->last_sequential > oldest)
         oldest = place->last_sequential;
-    if (newest - oldest > 3)
-        oldest = newest - 3;
+    if (newest - oldest > OLDEST)
+        oldest = newest - OLDEST;
     unsigned number = newest - model_choose(newest - oldest + 1);
     see(place, number, order);
     return values[place->by_number[number % 64]].value;

@@ -24,6 +24,10 @@ struct scenario {
     bool by_value;       /* its threads say where they stand */
 };
 
+void model_time_passes(void); /* in the set-up: clocks go on, and sleepers are late */
+/* How often the thread has yielded: it should sleep instead. */
+unsigned model_yields(void);
+
 /* For a scenario that is by value: the running thread's own state, that of the library's functions that it is in and
  * of all that is not in memory_get's memory, is known from this number, which is the scenario's alone. States that
  * differ in the way that led there only are then explored once; races are looked for on that one way. */
@@ -81,6 +85,8 @@ static inline uint64_t model_mix(uint64_t a, uint64_t b)
 void platform_reset(void);
 bool platform_owns(const void *place); /* in the arena that all memory of a run comes from */
 size_t platform_offset(const void *place);
+void *platform_get(size_t size); /* for a scenario itself: gone with the run */
+size_t platform_blocks(void);    /* of memory_get, that were allocated and not freed */
 uint64_t platform_content(void); /* a number for all that is in memory */
 void model_poll(int fd);         /* sleeps until it is readable */
 #define PLATFORM_BYTES ((size_t)1 << 20)

@@ -14,7 +14,8 @@ static size_t used;
 static struct {
     size_t at, size;
 } blocks[4096];
-static unsigned block_count;
+static unsigned block_count, freed_count;
+static int64_t now_ns;  /* 0: it stands still */
 static uint32_t fds[8]; /* an fd is a word, 1 while it is readable */
 static int fd_count;
 struct memory_hooks memory_hooks;
@@ -23,9 +24,10 @@ void platform_reset(void)
 {
     memset(arena, 0, used);
     used = 0;
-    block_count = 0;
+    block_count = freed_count = 0;
     memset(fds, 0, sizeof fds);
     fd_count = 0;
+    now_ns = 0;
 }
 
 bool platform_owns(const void *place)
@@ -52,16 +54,29 @@ uint64_t platform_content(void)
     return model_mix(a, b);
 }
 
-void *memory_get(size_t size)
+size_t platform_blocks(void)
+{
+    return block_count - freed_count;
+}
+
+void *platform_get(size_t size)
 {
     size_t at = (used + 63) & ~(size_t)63;
-    if (at + size + 64 > PLATFORM_BYTES || block_count == sizeof blocks / sizeof *blocks)
+    if (at + size + 64 > PLATFORM_BYTES)
         model_fail("the model is too small: PLATFORM_BYTES");
     used = at + size;
-    blocks[block_count].at = at;
-    blocks[block_count++].size = size;
     memory_model_allocated(arena + at, size);
     return arena + at;
+}
+
+void *memory_get(size_t size)
+{
+    unsigned char *memory = platform_get(size);
+    if (block_count == sizeof blocks / sizeof *blocks)
+        model_fail("the model is too small: blocks");
+    blocks[block_count].at = platform_offset(memory);
+    blocks[block_count++].size = size;
+    return memory;
 }
 
 void memory_put(void *memory)
@@ -71,6 +86,7 @@ void memory_put(void *memory)
     for (unsigned i = 0; i < block_count; i++)
         if (blocks[i].at == platform_offset(memory)) {
             memory_model_freed(memory, blocks[i].size);
+            freed_count++;
             return;
         }
     model_fail("freed what was not allocated");
@@ -87,9 +103,18 @@ void memory_put_block(void *block, size_t size)
     memory_put(block);
 }
 
+/* It stands still, or it goes on by a third of a second with every look. */
 int64_t clock_ns(void)
 {
-    return 1000000000;
+    if (now_ns == 0)
+        return 1000000000;
+    memory_model_touched(&now_ns);
+    return now_ns += 333000000;
+}
+
+void model_time_passes(void)
+{
+    now_ns = 1000000000;
 }
 
 int64_t clock_wall_us(void)
@@ -111,10 +136,14 @@ uintptr_t thread_id(void)
 
 void os_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns)
 {
-    (void)deadline_ns; /* a time-out must never be what saves a sleeper */
+    /* A time-out must never be what saves a sleeper; but where time passes it may come first. */
     model_point("wait", (const void *)word, true, true);
     memory_model_touched((const void *)word);
-    if (memory_model_equals((const void *)word, expected))
+    if (!memory_model_equals((const void *)word, expected))
+        return;
+    if (now_ns != 0 && deadline_ns != OS_NEVER && model_choose(2) == 0)
+        model_yield();
+    else
         model_wait((const void *)word);
 }
 

@@ -30,6 +30,7 @@ enum state { RUNNABLE, YIELDED, ASLEEP, JOINING, ENDED };
 struct thread {
     ucontext_t context;
     enum state state;
+    unsigned yields;
     const void *place; /* it sleeps there; or was preempted before an operation there */
     bool writes;       /* ... which writes */
     bool too_early; /* ... and nobody has done anything since that this operation would not have been as good before */
@@ -59,6 +60,7 @@ struct decision {
 static struct {
     struct decision decisions[DECISIONS];
     unsigned depth, replayed; /* so far in this run; taken over from the one before */
+    unsigned looked;          /* ... when it last looked whether the state is known */
     unsigned spent[COSTS], most[COSTS];
     bool at_random, by_value;
     uint64_t chance, rarely;
@@ -198,16 +200,20 @@ static uint64_t state_now(void)
     return model_mix(state, now.self) | 1;
 }
 
-/* Where a decision may be taken: ends the run if everything that may come now has been explored. */
-static void look_back(void)
+/* Where a decision may be taken: ends the run if everything that may come now has been explored. Where there is nothing to
+ * decide any more it is not worth the memory to know every state: only the first, and those where a thread gives way. */
+static void look_back(bool often)
 {
+    if (often && search.spent[PREEMPTIONS] == search.most[PREEMPTIONS] && search.looked == search.depth)
+        return;
     if (search.at_random || search.trace || now.alone || search.depth < search.replayed)
         return;
     uint64_t state = state_now();
+    search.looked = search.depth;
     struct visited *v = find_state(state);
     unsigned preemptions = search.spent[PREEMPTIONS], old = search.spent[OLD_VALUES];
     if (v->state == 0) {
-        if (++visited.count * 2 > visited.size) {
+        if (++visited.count * 4 > visited.size * 3) {
             more_states();
             v = find_state(state);
         }
@@ -284,7 +290,7 @@ void model_point(const char *operation, const void *place, bool writes, bool oth
         printf("  thread %u: %-8s %6zx\n", now.self, operation, platform_offset(place));
     if (now.alone || !other)
         return;
-    look_back();
+    look_back(true);
     count = others(list, 0, can_run);
     unsigned choice = decide(count + 1, 1, PREEMPTIONS);
     if (choice == 0)
@@ -301,7 +307,7 @@ static void give_way(void)
 {
     unsigned list[MODEL_THREADS];
     bool yields = now.threads[now.self].state == YIELDED;
-    look_back();
+    look_back(false);
     unsigned free = others(list, 0, is_runnable), count = others(list, free, can_run_again);
     if (free == 0 || !yields)
         free = count;
@@ -327,10 +333,16 @@ int model_yield(void)
     if (++search.points > 1000000)
         model_fail("a run that does not end");
     now.threads[now.self].state = YIELDED;
+    now.threads[now.self].yields++;
     memory_model_yielded();
     give_way();
     memory_model_looks();
     return 0;
+}
+
+unsigned model_yields(void)
+{
+    return now.threads[now.self].yields;
 }
 
 void model_wait(const void *place)
@@ -388,6 +400,7 @@ static struct thread *add_thread(void)
     t->run = NULL;
     t->run_started = NULL;
     t->too_early = false;
+    t->yields = 0;
     t->state = RUNNABLE;
     makecontext(&t->context, thread_main, 0);
     return t;
@@ -430,6 +443,7 @@ static bool run_once(const struct scenario *scenario)
 {
     search.depth = search.spent[PREEMPTIONS] = search.spent[OLD_VALUES] = 0;
     search.points = 0;
+    search.looked = UINT32_MAX;
     now.self = now.count = 0;
     now.alone = true;
     memory_model_reset();
