@@ -245,6 +245,7 @@ static void dropped(struct conf_test *t)
         conf_say(t, other, gone, "to nobody");
     conf_say(t, other, here, "to somebody");
     conf_hear(t, reader, "to somebody");
+    UNTIL(t, conf_stats(t, b).received != before, "what was received is counted");
     uint64_t after = conf_stats(t, b).received;
     if (t->can.can & BCAST_CAN_HISTORY)
         return;
