@@ -23,7 +23,7 @@ _broadcaster()
             history) words='--limit --before --after --since --json --format --quiet --help' ;;
             backends) words='--json --help' ;;
             bench) words='--url --subscribers --publishers --size --messages --policy --batch --workers
-                          --idle-subscribers --rate --check --json --help' ;;
+                          --idle-subscribers --rate --check --channels --json --help' ;;
         esac
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
