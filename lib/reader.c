@@ -344,25 +344,6 @@ struct waiting {
     bool trimmed;
 };
 
-/* Alone: the only channel was rung, and can be armed again once it is idle. Another one that was rung is just being
- * added: it has to wait for turn_change. */
-static void settle(struct bcast_sub *sub)
-{
-    bell_settle(&sub->bell, &sub->first.cursor.waiter);
-}
-
-/* `source` is the only channel, and was empty. Workers do this without the turn: if one is added just now, another worker
- * may have put this one to rest already, with a waiter that we had armed but not yet put on the list. Whoever publishes
- * then finds nobody: so we ring who is there now, and it is looked at again. */
-static bool rest_alone(struct bcast_sub *sub, struct source *source)
-{
-    if (turn_rest(source))
-        return true;
-    if (sub->shared)
-        waiter_ring_list(&source->cursor.ring->armed);
-    return false;
-}
-
 enum outlook {
     QUIET,    /* nothing to do: sleep */
     TURMOIL,  /* somebody is between two steps, and will be done at once, unless stopped */
@@ -379,7 +360,7 @@ static enum outlook look_once_more(struct bcast_sub *sub, bool alone, int found)
         return OCCASION;
     if (!alone && (rung || (sub->shared && source != NULL)))
         return found == SOON ? TURMOIL : OCCASION;
-    if (found == SOON || (alone && (rung || (source != NULL && !rest_alone(sub, source)))))
+    if (found == SOON || (alone && (rung || (source != NULL && !turn_rest_alone(sub, source)))))
         return TURMOIL; /* a message is on its way, or a channel is just being added */
     return QUIET;
 }
@@ -390,7 +371,7 @@ static void sleep_on_bell(struct bcast_sub *sub, struct waiting *waiting, int fo
     int64_t until = waiting->deadline_ns, now = clock_ns();
     bool alone = sub_is_alone(sub);
     if (alone)
-        settle(sub);
+        turn_settle(sub);
     uint32_t seen = bell_enter(&sub->bell);
     enum outlook outlook = look_once_more(sub, alone, found);
     if (outlook == OCCASION || (outlook == TURMOIL && ++waiting->stalled < STALLED)) {
@@ -433,9 +414,9 @@ static int look_before_poll(struct bcast_sub *sub, struct batch *batch)
 {
     bell_drain_fd(&sub->bell);
     if (sub_is_alone(sub))
-        settle(sub);
+        turn_settle(sub);
     struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
-    bool rests = !sub_is_alone(sub) || source == NULL || rest_alone(sub, source);
+    bool rests = !sub_is_alone(sub) || source == NULL || turn_rest_alone(sub, source);
     int found = look(sub, batch);
     if (found != SOON && rests)
         return found;
@@ -451,8 +432,8 @@ static void pass_on(struct bcast_sub *sub)
         return;
     struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
     if (sub_is_alone(sub))
-        settle(sub);
-    if (!sub_is_alone(sub) || source == NULL || !rest_alone(sub, source))
+        turn_settle(sub);
+    if (!sub_is_alone(sub) || source == NULL || !turn_rest_alone(sub, source))
         bell_ring_one(&sub->bell);
 }
 

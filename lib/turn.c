@@ -112,10 +112,29 @@ static struct source *next_source(struct bcast_sub *sub)
     return NULL;
 }
 
-bool turn_rest(struct source *source)
+/* Arms the source, which was empty. False: there is something in it, or soon will be. */
+static bool turn_rest(struct source *source)
 {
     waiter_arm(&source->cursor.waiter, &source->cursor.ring->armed);
     return cursor_mark_waiting(&source->cursor);
+}
+
+void turn_settle(struct bcast_sub *sub)
+{
+    if (!turn_try(sub))
+        return;
+    if (sub_is_alone(sub))
+        bell_settle(&sub->bell, &sub->first.cursor.waiter);
+    turn_leave(sub);
+}
+
+bool turn_rest_alone(struct bcast_sub *sub, struct source *source)
+{
+    if (!turn_try(sub))
+        return false;
+    bool rests = sub_is_alone(sub) && turn_rest(source);
+    turn_leave(sub);
+    return rests;
 }
 
 int turn_switch(struct bcast_sub *sub, struct source *from, bool empty, struct source **soon)

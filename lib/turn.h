@@ -22,9 +22,13 @@ enum {
  * SOON; *soon is the first that was neither empty nor could be read, NULL to begin with. */
 int turn_switch(struct bcast_sub *sub, struct source *from, bool empty, struct source **soon);
 
-/* `source` was empty. Arms it, so that it comes back when it is not. False: something is on its way. By who has the
- * turn, or reads the only channel. */
-bool turn_rest(struct source *source);
+/* For a subscription that is alone with its only channel, which is active always. But a worker may take it for alone when
+ * it no longer is: another channel was added, and another worker has put this one to rest, or is just about to. So these
+ * try to get the turn, and only then look whether it is still alone.
+ * Settle: it was rung, and can be armed again. Another one that was rung is just being added: it waits for turn_change. */
+void turn_settle(struct bcast_sub *sub);
+/* It was empty: arms it. False: something is on its way, or somebody else is at it. */
+bool turn_rest_alone(struct bcast_sub *sub, struct source *source);
 
 /* Channels came or went. Forgets what was removed. */
 void turn_change(struct bcast_sub *sub);
