@@ -552,7 +552,7 @@ static void serve(struct link *link, int events)
         go_on(link);
         return;
     }
-    if (events & (BCAST_WATCH_READ | BCAST_WATCH_ERROR))
+    if ((events & (BCAST_WATCH_READ | BCAST_WATCH_ERROR)) || link->stream.write_to_read)
         read_link(link);
     if (events & BCAST_WATCH_WRITE)
         redis_flush(link->redis, link->side);

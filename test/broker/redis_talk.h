@@ -7,6 +7,7 @@
 
 #include <stdarg.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -97,6 +98,7 @@ static inline unsigned subscribers(struct broker *broker, const char *channel)
 struct link {
     struct bcast *b;
     _Atomic int state, status, times[4]; /* the last state and its status; how often each was told */
+    _Atomic long thread;                 /* that told the last one */
     pthread_mutex_t mutex;               /* of what follows */
     char said[60000];                    /* every line of the log, every reason */
     size_t used;
@@ -122,6 +124,7 @@ static inline void link_state(void *context, enum bcast_state state, int status,
     struct link *link = context;
     link_note(link, reason);
     link->status = status;
+    link->thread = syscall(SYS_gettid);
     link->times[state]++;
     link->state = (int)state;
 }

@@ -354,6 +354,40 @@ static void test_tls_to_a_plain_port(void **state)
     broker_end(broker);
 }
 
+static bool sleeps(long thread)
+{
+    char line[300] = "";
+    FILE *in = fopen(text("/proc/self/task/%ld/stat", thread), "re");
+    assert_non_null(in);
+    bool good = fgets(line, sizeof line, in) != NULL && strstr(line, ") S ") != NULL;
+    fclose(in);
+    return good;
+}
+
+/* Once what had filled the socket is on its way, the I/O thread has nothing to do, and does nothing. */
+static void test_tls_is_idle_afterwards(void **state)
+{
+    static unsigned char data[8 << 20];
+    (void)state;
+    struct broker *broker = start_with("redis_tls", NULL);
+    struct proxy *proxy = start_proxy(broker);
+    const char *ca = broker_file(broker, "ca.pem");
+    struct link *link = link_open(text("rediss://127.0.0.1:%u?ping_ms=0&tls_ca=%s", proxy_port(proxy), ca));
+    for (int i = 0; i < 3; i++) {
+        proxy_rule(proxy, PROXY_TO_SERVER, &(struct proxy_rule){.silent = true});
+        must(bcast_publish(link->b, "x", data, sizeof data));
+        must_be(BCAST_TIMEOUT, bcast_flush(link->b, 100));
+        proxy_calm(proxy);
+        must(bcast_flush(link->b, 20000));
+    }
+    unsigned in_a_row = 0;
+    until((in_a_row = sleeps(link->thread) ? in_a_row + 1 : 0) == 100);
+    assert_int_equal(link->times[BCAST_LOST], 0);
+    link_close(link);
+    proxy_end(proxy);
+    broker_end(broker);
+}
+
 /* --------------------------------------------------------------------------------------------------------- silence -- */
 
 /* The connection is dead without knowing: told, told as a gap, and whole again when the world is. */
@@ -592,14 +626,24 @@ static void test_killed_while_publishing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open_while_down),         cmocka_unit_test(test_queued_while_down),
-        cmocka_unit_test(test_queued_for_too_long),     cmocka_unit_test(test_permissions),
-        cmocka_unit_test(test_permission_taken_away),   cmocka_unit_test(test_password_changed),
-        cmocka_unit_test(test_wrong_password_unwaited), cmocka_unit_test(test_tls),
-        cmocka_unit_test(test_tls_certificates),        cmocka_unit_test(test_tls_of_clients),
-        cmocka_unit_test(test_tls_to_a_plain_port),     cmocka_unit_test(test_silent_network),
-        cmocka_unit_test(test_silent_server),           cmocka_unit_test(test_server_that_never_answers),
-        cmocka_unit_test(test_output_buffer_limit),     cmocka_unit_test(test_killed_while_publishing),
+        cmocka_unit_test(test_open_while_down),
+        cmocka_unit_test(test_queued_while_down),
+        cmocka_unit_test(test_queued_for_too_long),
+        cmocka_unit_test(test_permissions),
+        cmocka_unit_test(test_permission_taken_away),
+        cmocka_unit_test(test_password_changed),
+        cmocka_unit_test(test_wrong_password_unwaited),
+        cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_tls_certificates),
+        cmocka_unit_test(test_tls_of_clients),
+        cmocka_unit_test(test_tls_to_a_plain_port),
+        cmocka_unit_test(test_tls_is_idle_afterwards),
+        cmocka_unit_test(test_silent_network),
+        cmocka_unit_test(test_silent_server),
+        cmocka_unit_test(test_server_that_never_answers),
+        cmocka_unit_test(test_output_buffer_limit),
+        cmocka_unit_test(test_killed_while_publishing),
     };
+    cmocka_set_test_filter(getenv("ONLY"));
     return cmocka_run_group_tests_name("redis_trouble", tests, NULL, NULL);
 }
