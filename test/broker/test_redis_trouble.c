@@ -328,7 +328,8 @@ static void test_tls_of_clients(void **state)
     struct broker *broker = start_with("redis_mtls", NULL);
     const char *mine = text("rediss://localhost:%u?tls_ca=%s", broker_port(broker), broker_file(broker, "ca.pem"));
     opens_and_talks(broker_url(broker));
-    must_not_open(mine, BCAST_ERR_REFUSED, "certificate required");
+    for (int i = 0; i < 10; i++) /* what the server says may come before or after it has hung up */
+        must_not_open(mine, BCAST_ERR_REFUSED, "certificate required");
     must_not_open(text("%s&tls_cert=%s&tls_key=%s", mine, broker_file(broker, "other_client.pem"),
                        broker_file(broker, "other_client.key")),
                   BCAST_ERR_REFUSED, "unknown ca");
