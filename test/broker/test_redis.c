@@ -4,6 +4,7 @@
 #include "redis_talk.h"
 
 #include <netinet/in.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 /* ----------------------------------------------------------------------------------------------------------- URLs -- */
@@ -393,14 +394,27 @@ static void test_maxclients(void **state)
 
 /* ----------------------------------------------------------------------------------------------------------- fork -- */
 
+static unsigned open_sockets(void)
+{
+    unsigned count = 0;
+    struct stat status;
+    for (int fd = 0; fd < 1000; fd++)
+        count += fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
+    return count;
+}
+
+/* Its copies of the parent's sockets go with the handle: else the server would keep a connection that the parent has
+ * closed. */
 static int child(struct link *link, struct bcast_sub *sub)
 {
     struct bcast_event event = BCAST_EVENT_INIT;
+    unsigned sockets = open_sockets();
     int wrong = bcast_publish(link->b, "x", "child", 5) != BCAST_ERR_FORKED;
     wrong |= bcast_next(sub, &event, 0) != BCAST_ERR_FORKED;
     wrong |= bcast_flush(link->b, 0) != BCAST_ERR_FORKED;
     bcast_unsubscribe(sub);
     bcast_close(link->b);
+    wrong |= (open_sockets() != sockets - 2) << 1;
     return wrong;
 }
 
