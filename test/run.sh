@@ -39,7 +39,7 @@ export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 echo "building: gcc with AddressSanitizer and UBSan, clang with ThreadSanitizer, the portable fallback, clang release"
 CC=gcc CXX=g++; build asan -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Dtest_hooks=true
 CC=clang CXX=clang++; build tsan -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -Dtest_hooks=true
-CC=gcc CXX=g++; build posix -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Dtest_hooks=true -Dos=posix
+CC=gcc CXX=g++; build posix -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Dtest_hooks=true -Dos=posix -Dmodules=false
 CC=clang CXX=clang++; build plain -Dtest_hooks=true
 
 check asan --no-suite full --no-suite install --no-suite style

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "base/clock.h"
 #include "base/param.h"
@@ -265,6 +266,17 @@ static bool begins(const struct redis_element *element, const char *text)
     return element->size >= size && memcmp(element->text, text, size) == 0;
 }
 
+/* How much of a refusal may be shown: a server that does not know AUTH quotes what it was given, the password too. */
+static int shown_size(const struct redis_ask *ask, const struct redis_element *element)
+{
+    size_t size = 0;
+    while (size < element->size && size < 150 &&
+           (ask->kind != ASK_AUTH ||
+            (element->text[size] != '\'' && element->text[size] != '`' && element->text[size] != '"')))
+        size++;
+    return (int)size;
+}
+
 /* The server does not want us as we are, or only not now. */
 static void greeting_refused(struct link *link, const struct redis_ask *ask, const struct redis_element *element)
 {
@@ -275,8 +287,7 @@ static void greeting_refused(struct link *link, const struct redis_ask *ask, con
     if (unimportant && !begins(element, "NOAUTH") && !later)
         return;
     static const char *const names[] = {"", "AUTH", "SELECT", "PING", "CONFIG", "PING"};
-    snprintf(why, sizeof why, "%s: %.*s", names[ask->kind], (int)(element->size > 150 ? 150 : element->size),
-             element->text);
+    snprintf(why, sizeof why, "%s: %.*s", names[ask->kind], shown_size(ask, element), element->text);
     bool terminal = !later && (ask->kind != ASK_HELLO || begins(element, "NOAUTH")) && ask->kind != ASK_PING;
     link_failed(link, terminal ? BCAST_ERR_REFUSED : BCAST_ERR_CONNECT, terminal, why);
 }
@@ -564,7 +575,7 @@ static void serve(struct link *link, int events)
         go_on(link);
         return;
     }
-    if (events & (BCAST_WATCH_READ | BCAST_WATCH_ERROR))
+    if ((events & (BCAST_WATCH_READ | BCAST_WATCH_ERROR)) || link->stream.write_to_read)
         read_link(link);
     if (events & BCAST_WATCH_WRITE)
         redis_flush(link->redis, link->side);
@@ -603,7 +614,7 @@ void redis_connect(void *self)
     redis->lost = redis->connected = redis->next = false;
     redis->at = 0;
     if (redis->unix_path) {
-        char path[256];
+        char path[sizeof((struct sockaddr_un *)0)->sun_path];
         snprintf(path, sizeof path, "/%s", url->path);
         status = addresses_of_path(&redis->addresses, path);
         if (status == BCAST_OK)
@@ -730,6 +741,8 @@ static int read_url(struct redis *redis, const struct bcast_backend_setup *setup
     redis->unix_path = strstr(url->scheme, "+unix") != NULL;
     if (redis->unix_path && (url->host_count != 0 || url->path == NULL || url->path[0] == '\0'))
         return refuse(setup, "the URL is redis+unix:///path/to/the/socket");
+    if (redis->unix_path && strlen(url->path) + 1 >= sizeof((struct sockaddr_un *)0)->sun_path)
+        return refuse(setup, "the path of the socket is longer than the system takes");
     if (url->user != NULL && url->user[0] != '\0' && url->password == NULL)
         return refuse(setup, "a user without a password: redis://user:password@host, or redis://:password@host");
     redis->connect_ms = redis->ping_ms = 5000;
@@ -741,8 +754,10 @@ static int read_url(struct redis *redis, const struct bcast_backend_setup *setup
     bool tls = strncmp(url->scheme, "rediss", 6) == 0;
     static const char *const tls_params[] = {TLS_PARAMS};
     for (size_t i = 0; !tls && status == BCAST_OK && i < sizeof tls_params / sizeof *tls_params; i++)
-        if (param_text(url, tls_params[i]) != NULL)
-            return refuse(setup, "tls_ parameters want the scheme that has TLS, rediss://");
+        if (param_text(url, tls_params[i]) != NULL) {
+            snprintf(setup->error, setup->error_size, "%s wants the scheme that has TLS, rediss://", tls_params[i]);
+            return BCAST_ERR_URL;
+        }
     return status == BCAST_OK && tls ? tls_open(setup, &redis->tls) : status;
 }
 

@@ -153,6 +153,7 @@ ptrdiff_t stream_read(struct stream *stream, void *bytes, size_t size)
     if (stream->ssl != NULL) {
         ERR_clear_error();
         errno = 0;
+        stream->write_to_read = false;
         int count = SSL_read(stream->ssl, bytes, size > INT32_MAX ? INT32_MAX : (int)size);
         return count > 0 ? count : tls_outcome(stream, count);
     }
@@ -164,15 +165,35 @@ ptrdiff_t stream_read(struct stream *stream, void *bytes, size_t size)
     return plain_outcome(stream, count);
 }
 
+/* The server has gone. Why, it may have said before: it is for stream_read to find that, or the end. */
+static bool is_gone(int error)
+{
+    return error == EPIPE || error == ECONNRESET;
+}
+
+static ptrdiff_t tls_write(struct stream *stream, const void *bytes, size_t size)
+{
+    bool before = stream->write_to_read;
+    ERR_clear_error();
+    errno = 0;
+    int count = SSL_write(stream->ssl, bytes, size > INT32_MAX ? INT32_MAX : (int)size);
+    if (count > 0)
+        return count;
+    if (SSL_get_error(stream->ssl, count) == SSL_ERROR_SYSCALL && is_gone(errno)) {
+        ERR_clear_error();
+        return 0;
+    }
+    ptrdiff_t outcome = tls_outcome(stream, count);
+    stream->write_to_read = before; /* reading does not wait for what a write waits for */
+    return outcome;
+}
+
 ptrdiff_t stream_write(struct stream *stream, const void *bytes, size_t size)
 {
-    if (stream->ssl != NULL) {
-        ERR_clear_error();
-        errno = 0;
-        int count = SSL_write(stream->ssl, bytes, size > INT32_MAX ? INT32_MAX : (int)size);
-        return count > 0 ? count : tls_outcome(stream, count);
-    }
-    return plain_outcome(stream, send(stream->fd, bytes, size, MSG_NOSIGNAL));
+    if (stream->ssl != NULL)
+        return tls_write(stream, bytes, size);
+    ptrdiff_t count = send(stream->fd, bytes, size, MSG_NOSIGNAL);
+    return count < 0 && is_gone(errno) ? 0 : plain_outcome(stream, count);
 }
 
 bool stream_has_more(const struct stream *stream)

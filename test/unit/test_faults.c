@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/fault.h"
+#include "broker.h"
 
 #define EVERYTHING (FAULT_MEMORY | FAULT_PAGES | FAULT_EVENT | FAULT_THREAD | FAULT_GUARD)
 
@@ -775,6 +776,148 @@ static void wire_closes(void)
     assert_int_equal(e.results[0] + e.results[1], accepted);
 }
 
+/* ------------------------------------------------------------------------------------------------------------ redis -- */
+
+/* A module has hooks of its own, which nobody here reaches: only where redis:// is built in. */
+static bool redis_is_built_in(void)
+{
+    struct bcast_backend_info info = bcast_backend_info_init();
+    for (size_t i = 0; bcast_backend_info(i, &info) == BCAST_OK; i++)
+        if (strcmp(info.name, "redis") == 0)
+            return info.state == BCAST_BACKEND_BUILT_IN;
+    return false;
+}
+
+static struct broker *redis_broker;
+static const char *redis_url;
+
+static bool open_redis(struct bcast **b)
+{
+    struct bcast_options options = bcast_options_init();
+    bool lasting = atomic_load(&fault_hooks.count) == UINT64_MAX;
+    if (lasting)
+        options.open_timeout_ms = 100; /* it may never connect */
+    error_set(BCAST_OK, "%s", "");
+    int status = bcast_open(redis_url, &options, b);
+    if (!(lasting && status == BCAST_ERR_CONNECT) && checked("bcast_open", status))
+        return true;
+    assert_null(*b);
+    return false;
+}
+
+/* Reads what there is. False: there was no memory to subscribe again. */
+static bool read_some(struct bcast_sub *sub, bool *ended)
+{
+    struct bcast_event event = BCAST_EVENT_INIT;
+    error_set(BCAST_OK, "%s", "");
+    int status;
+    while ((status = bcast_next(sub, &event, 20)) == BCAST_OK)
+        *ended = *ended || (event.kind == BCAST_MESSAGE && event.size == 3 && memcmp(event.data, "end", 3) == 0);
+    return status == BCAST_TIMEOUT || checked("bcast_next", status);
+}
+
+/* Afterwards everything works, on this connection or the next. */
+static void end_redis(struct bcast *b, struct bcast_sub *sub)
+{
+    bool ended = false;
+    time_t start = time(NULL);
+    while (!ended) {
+        if (sub == NULL)
+            must(bcast_subscribe(b, "x", NULL, &sub));
+        must(bcast_publish(b, "x", "end", 3));
+        if (!read_some(sub, &ended)) {
+            bcast_unsubscribe(sub);
+            sub = NULL;
+        }
+        if (time(NULL) - start > 60)
+            fail_msg("nothing is received any more");
+    }
+    bcast_unsubscribe(sub);
+}
+
+static size_t publish_redis(struct bcast *b, struct echo *results)
+{
+    static const size_t sizes[] = {8, 2000, 200000, 8, 3, 30000};
+    size_t accepted = 0;
+    for (uint32_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct bcast_message message = message_of("x", i, sizes[i]);
+        message.on_result = on_result;
+        message.context = results;
+        accepted += good(bcast_publish_message(b, &message));
+    }
+    return accepted;
+}
+
+static void redis_messages(void)
+{
+    struct bcast_sub_options options = bcast_sub_options_init();
+    struct bcast_sub *sub = NULL, *more[40] = {NULL};
+    struct echo results;
+    struct bcast *b;
+    memset(&results, 0, sizeof results);
+    begin();
+    if (!open_redis(&b))
+        return;
+    options.timeout_ms = 200;
+    if (!good_or_late("bcast_subscribe", bcast_subscribe(b, "x", &options, &sub)))
+        assert_null(sub);
+    for (int i = 0; i < 40; i++) { /* so many that tables grow */
+        const char name[] = {'c', (char)('0' + i), '\0'};
+        if (!good_or_late("bcast_subscribe", bcast_subscribe(b, name, &options, &more[i])))
+            break;
+    }
+    size_t accepted = publish_redis(b, &results);
+    (void)bcast_flush(b, 50);
+    relief();
+    end_redis(b, sub);
+    for (int i = 0; i < 40; i++)
+        bcast_unsubscribe(more[i]);
+    bcast_close(b);
+    assert_int_equal(results.results[0] + results.results[1], accepted);
+}
+
+/* Everything is subscribed again, or somebody is told that it is not. */
+static void redis_reconnects(void)
+{
+    struct bcast_sub_options options = bcast_sub_options_init();
+    struct bcast_sub *subs[20], *new = NULL;
+    struct bcast *b = test_open(redis_url);
+    for (int i = 0; i < 20; i++)
+        subs[i] = test_subscribe(b, i == 0 ? "x" : (const char[]){'c', (char)('0' + i), '\0'}, BCAST_DROP_OLDEST, 0);
+    begin();
+    assert_int_equal(broker_kill(redis_broker) | broker_restart(redis_broker), 0);
+    options.timeout_ms = 300;
+    (void)good_or_late("bcast_subscribe", bcast_subscribe(b, "new", &options, &new));
+    relief();
+    end_redis(b, subs[0]);
+    for (int i = 1; i < 20; i++)
+        bcast_unsubscribe(subs[i]);
+    bcast_unsubscribe(new);
+    bcast_close(b);
+}
+
+static void test_redis(void **state)
+{
+    static const char *const kinds[] = {"redis", "redis_tls"};
+    (void)state;
+    if (!redis_is_built_in())
+        skip();
+    for (int i = 0; i < 2; i++) {
+        char url[300];
+        assert_int_equal(broker_start(kinds[i], &redis_broker), 0);
+        if (i == 0)
+            snprintf(url, sizeof url, "%s", broker_url(redis_broker));
+        else /* no look-up, whose thread may yet have a file open */
+            snprintf(url, sizeof url, "rediss://127.0.0.1:%u?tls_ca=%s", broker_port(redis_broker),
+                     broker_value(redis_broker, "CA"));
+        redis_url = url;
+        sweep(redis_messages);
+        if (i == 0)
+            sweep(redis_reconnects);
+        broker_end(redis_broker);
+    }
+}
+
 #define PROGRAM(name)                                                                                                  \
     static void test_##name(void **state)                                                                              \
     {                                                                                                                  \
@@ -817,6 +960,7 @@ int main(void)
         cmocka_unit_test(test_wire_messages),
         cmocka_unit_test(test_wire_reconnects),
         cmocka_unit_test(test_wire_closes),
+        cmocka_unit_test(test_redis),
     };
     return cmocka_run_group_tests_name("faults", tests, NULL, NULL);
 }
