@@ -285,6 +285,8 @@ void bcast_close(struct bcast *b)
     if (!os_guard_forked(&b->guard))
         bcast_shutdown(b);
     if (!bcast_stuck(b)) {
+        if (os_guard_forked(&b->guard) && b->io != NULL)
+            io_abandon(b->io);
         io_stop(b->io); /* what is left of it stays for subscriptions and channels that outlive us */
         bcast_unref(b);
     }

@@ -46,8 +46,9 @@ struct io {
     pthread_cond_t changed_cond;
     pthread_t thread;
     bool running, stop;
-    bool ready; /* connected at least once, for open */
-    int failed; /* terminal: what every call answers; BCAST_OK: not */
+    _Atomic bool resting; /* relaxed: the thread waits, and is not inside the backend; read in a forked child */
+    bool ready;           /* connected at least once, for open */
+    int failed;           /* terminal: what every call answers; BCAST_OK: not */
     char reason[200];
     uint64_t landed; /* every message before this number has its result */
     uint64_t good, bad, unknown, reconnects;

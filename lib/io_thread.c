@@ -346,7 +346,11 @@ static void *io_run(void *argument)
             io_out_expire(io);
         if (io->lost)
             continue;
-        if (poll(io->polled, io->polled_count, poll_timeout(io)) > 0)
+        int timeout = poll_timeout(io);
+        atomic_store_explicit(&io->resting, true, memory_order_relaxed);
+        bool some = poll(io->polled, io->polled_count, timeout) > 0;
+        atomic_store_explicit(&io->resting, false, memory_order_relaxed);
+        if (some)
             serve_fds(io);
         bell_drain_fd(&io->bell);
         (void)bell_take_rung(&io->bell);
@@ -477,6 +481,17 @@ void io_stop(struct io *io)
     pthread_join(io->thread, NULL);
     io->running = false;
     io_out_refuse(io, BCAST_ERR_CLOSED); /* whoever was publishing just then may have come after its last look */
+}
+
+void io_abandon(struct io *io)
+{
+    void *self = io->b->self;
+    io->b->self = NULL;
+    if (io->running && !atomic_load_explicit(&io->resting, memory_order_relaxed))
+        return;
+    if (self != NULL && backend_of(io)->close != NULL)
+        backend_of(io)->close(self); /* first: it knows topics */
+    io_topics_free(io);
 }
 
 void io_end(struct io *io)

@@ -13,6 +13,10 @@ int io_new(struct bcast *b, struct io **out, struct bcast_sink **sink);
 int io_start(struct io *io);
 /* Every waiting call returns; the thread is on its way out. Does not wait. */
 void io_shut(struct io *io);
+/* In a forked child: the copies of the parent's connections go now, or the server would keep them when the parent has
+ * ended; and so do topics, through which channels and subscriptions hold the broadcast, and which no thread will free.
+ * What the thread was at work on when we forked stays as it is. */
+void io_abandon(struct io *io);
 /* Joins the thread (not in a forked child, which has none) and frees everything. NULL is allowed. */
 void io_stop(struct io *io);
 void io_end(struct io *io); /* and its memory: nobody has a handle any more */

@@ -184,6 +184,7 @@ void io_topics_free(struct io *io)
         channel_unref(topic->channel);
         memory_put(topic);
     }
+    io->topics = io->changed = NULL;
 }
 
 /* ---------------------------------------------------------------------------------------------- what callers ask -- */

@@ -163,6 +163,23 @@ static inline struct link *link_open(const char *url)
     return link;
 }
 
+/* The I/O thread has nothing to do, and does nothing. */
+static inline bool link_sleeps(const struct link *link)
+{
+    char line[300] = "";
+    FILE *in = fopen(text("/proc/self/task/%ld/stat", (long)link->thread), "re");
+    assert_non_null(in);
+    bool good = fgets(line, sizeof line, in) != NULL && strstr(line, ") S ") != NULL;
+    fclose(in);
+    return good;
+}
+
+static inline void until_idle(const struct link *link)
+{
+    unsigned in_a_row = 0;
+    until((in_a_row = link_sleeps(link) ? in_a_row + 1 : 0) == 100);
+}
+
 /* Without waiting for the server. */
 static inline struct link *link_begin(const char *url)
 {
