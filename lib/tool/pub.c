@@ -187,8 +187,8 @@ static const char help[] =
     "exit code: 0 all confirmed   1 at least one failed   2 usage\n"
     "\n"
     "  " COMMAND " redis://localhost news 'hello' 'and good bye'   two messages\n"
-    "  journalctl -f | " COMMAND " nats://localhost log             a message per line\n"
-    "  " COMMAND " kafka://localhost img --file a.png -k 17 -H type=image/png\n"
+    "  journalctl -f | " COMMAND " redis://localhost log             a message per line\n"
+    "  " COMMAND " redis-stream://localhost img --file a.png -k 17 -H type=image/png\n"
     "  " COMMAND " redis://localhost news -- -starts-with-a-dash\n";
 
 enum { FILE_NAME = 256, TIMEOUT };

@@ -241,8 +241,8 @@ static const char help[] =
     "\n"
     "  " COMMAND " redis://localhost news                    print what comes, until ^C\n"
     "  " COMMAND " redis://localhost news -c 1 --timeout-ms 5000   wait for one message, at most 5 s\n"
-    "  " COMMAND " kafka://localhost a b --json | jq .key    two channels, as JSON\n"
-    "  " COMMAND " nats://localhost jobs -f '%c\\t%S\\t%m\\n'   channel, size and message\n";
+    "  " COMMAND " redis-stream://localhost a b --json | jq .key    two channels, as JSON\n"
+    "  " COMMAND " redis://localhost jobs -f '%c\\t%S\\t%m\\n'   channel, size and message\n";
 
 enum { HISTORY = 256, SINCE, RESUME, POSITION, TIMEOUT, JSON, POLICY, WORKERS };
 

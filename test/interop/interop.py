@@ -24,6 +24,14 @@ KINDS = {
         "one_order": True,  # all subscribers of a channel see several publishers' messages in the same order
         "channels": ["two words", "grüße/日本 🎉", " around ", "h[a]?*", "\"it's\" \\n", "-", "x" * 1000],
     },
+    "redis-stream": {
+        "largest": 1 << 20,
+        "empty": True,
+        "nul": True,
+        "bytes": True,
+        "one_order": True,
+        "channels": ["two words", "grüße/日本 🎉", "h[a]?*", "\"it's\" \\n", "x" * 1000],
+    },
 }
 
 DEADLINE = 60  # seconds, for anything; nothing else depends on time
