@@ -53,6 +53,7 @@ struct io {
     uint64_t landed; /* every message before this number has its result */
     uint64_t good, bad, unknown, reconnects;
     uint64_t bad_unreported; /* since the last flush */
+    int bad_status;          /* of the last of them */
     struct topic *topics, *changed;
 };
 

@@ -42,6 +42,8 @@ static void count_landed(struct io *io, uint64_t count, int status)
     uint64_t *counter = status == BCAST_OK ? &io->good : status == BCAST_ERR_UNKNOWN ? &io->unknown : &io->bad;
     *counter += count;
     io->bad_unreported += status == BCAST_OK ? 0 : count;
+    if (status != BCAST_OK)
+        io->bad_status = status;
     while (io->landed != io->taken && io->flights[io->landed % io->flight_room].done)
         io->landed++;
     pthread_cond_broadcast(&io->changed_cond);
@@ -231,8 +233,12 @@ int io_flush(struct io *io, int64_t deadline_ns)
             status =
                 error_set(BCAST_TIMEOUT, "%llu messages have no result yet", (unsigned long long)(until - io->landed));
     if (status == BCAST_OK && io->bad_unreported != 0) {
-        status = error_set(BCAST_ERR_PUBLISH, "%llu messages were not confirmed since the last flush%s%s",
-                           (unsigned long long)io->bad_unreported, io->reason[0] != '\0' ? ": " : "", io->reason);
+        bool away =
+            io->failed != BCAST_OK || io->bad_status == BCAST_ERR_UNKNOWN || io->bad_status == BCAST_ERR_CONNECT;
+        status = error_set(BCAST_ERR_PUBLISH,
+                           "%llu messages were not confirmed since the last flush; the last of them: %s%s%s",
+                           (unsigned long long)io->bad_unreported, bcast_status_text(io->bad_status),
+                           away && io->reason[0] != '\0' ? ": " : "", away ? io->reason : "");
         io->bad_unreported = 0;
     }
     pthread_mutex_unlock(&io->mutex);

@@ -155,9 +155,14 @@ void io_sink_subscribed(struct bcast_sink *sink, struct bcast_topic *is, int sta
     topic->known = status == BCAST_OK;
     strncpy(topic->reason, reason != NULL ? reason : "", sizeof topic->reason - 1);
     bool surprise = status != BCAST_OK && topic->wanted > topic->waiting; /* it had been confirmed before */
+    bool again = surprise && status == BCAST_ERR_NOMEM;
+    if (again)
+        topic->status = BCAST_OK; /* no final word: everything is asked for anew */
     pthread_cond_broadcast(&io->changed_cond);
     pthread_mutex_unlock(&io->mutex);
-    if (surprise)
+    if (again)
+        sink->lost(sink, status, reason, 0);
+    else if (surprise)
         bcast_tell_failure(io->b, topic->channel);
 }
 

@@ -600,6 +600,8 @@ static void looked_up(struct redis *redis)
         redis_lost(redis, status, false, "%s", why);
 }
 
+static const struct bcast_host here = {"localhost", 0};
+
 static struct redis *of(void *self)
 {
     return *(struct redis **)self;
@@ -608,7 +610,6 @@ static struct redis *of(void *self)
 void redis_connect(void *self)
 {
     struct redis *redis = of(self);
-    static const struct bcast_host here = {"localhost", 0};
     const struct bcast_url *url = redis->url;
     int status;
     redis->lost = redis->connected = redis->next = false;
@@ -708,6 +709,9 @@ void redis_alarm(void *self)
     if (redis->connected) {
         for (unsigned i = 0; i < REDIS_SIDES && !is_over(redis); i++)
             look_after(&redis->links[i]);
+    } else if (clock_ns() >= redis->give_up_ns && redis->lookup != NULL) {
+        redis_lost(redis, BCAST_ERR_CONNECT, false, "the host %s: no address within connect_timeout_ms",
+                   redis->url->host_count != 0 ? redis->url->hosts[0].name : here.name);
     } else if (clock_ns() >= redis->give_up_ns) {
         link_failed(&redis->links[0], BCAST_ERR_CONNECT, false, "no answer within connect_timeout_ms");
     }
