@@ -31,11 +31,16 @@ static struct hold *hold_get(struct holds *holds, struct segment *segment)
     return hold;
 }
 
+static void hold_unpin(struct hold *hold)
+{
+    segment_unpin(hold->segment);
+    hold->segment = NULL;
+}
+
 static void hold_put(struct hold *hold)
 {
     struct holds *of = hold->of;
-    segment_unpin(hold->segment);
-    hold->segment = NULL;
+    hold_unpin(hold);
     if (hold == &of->first)
         return;
     hold->next_free = of->free;
@@ -45,7 +50,7 @@ static void hold_put(struct hold *hold)
 static struct holds *orphan_released(struct hold *hold)
 {
     struct holds *of = hold->of;
-    segment_unpin(hold->segment);
+    hold_unpin(hold);
     if (hold != &of->first)
         memory_put(hold);
     return --of->orphans == 0 ? of : NULL;

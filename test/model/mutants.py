@@ -50,7 +50,7 @@ CHECKS = [
     ("wait.c", "if (w == own)", "if (true)"),
     ("reader.c", "if (atomic_load_explicit(&sub->attention, memory_order_relaxed) != 0) /* see bell_enter */\n        return OCCASION;", ""),
     ("reader.c", "if (atomic_load(&sub->attention) != 0)\n        atomic_store_explicit(&sub->quick, NULL, memory_order_relaxed);", ""),
-    ("reader.c", "(source != NULL && !rest_alone(sub, source))", "false"),
+    ("reader.c", "(source != NULL && !turn_rest_alone(sub, source))", "false"),
     ("reader.c", "if (!alone && (rung || (sub->shared && source != NULL)))", "if (!alone && rung)"),
 ]
 
