@@ -17,7 +17,7 @@ struct broker;
 
 /* Starts a server and waits until it answers. The kinds:
  *   redis                 nothing is kept
- *   redis_aof             everything is on the disk before it is answered
+ *   redis_aof             everything is written to a file before it is answered: it survives the process
  *   redis_acl             users: see redis.sh; URL_PASSWORD, URL_APP (channels app:*), URL_MUTE (may not subscribe),
  *                         URL_NOBODY
  *   redis_tls, redis_mtls a client certificate is optional, or required; CA

@@ -36,7 +36,7 @@ case $kind in
     plain=0
     tell URL "redis+unix://$DIR/redis.sock" ;;
   redis_aof)
-    set -- --appendonly yes --appendfsync always "$@"
+    set -- --appendonly yes --appendfsync no "$@"
     tell URL "redis://$host:$PORT/0" ;;
   redis)
     tell URL "redis://$host:$PORT/0" ;;
