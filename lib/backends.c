@@ -104,9 +104,9 @@ int backends_find(const char *scheme, const struct bcast_backend *const *own, co
         *out = search(built_in, scheme);
     if (*out != NULL)
         return BCAST_OK;
-    for (size_t i = 0; i < MODULES; i++)
-        if (serves(&modules[i], scheme))
-            return load(&modules[i], out);
+    for (const struct module *module = modules; module->name != NULL; module++) /* there may be none */
+        if (serves(module, scheme))
+            return load(module, out);
     return error_set(BCAST_ERR_SCHEME,
                      "no backend for %s://: this build has memory://; others come by the build's "
                      "options or by options.backends",
