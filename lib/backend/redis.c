@@ -1,8 +1,6 @@
 #include "net/names.h"
 #include "net/redis_out.h"
 
-#include <stdio.h>
-
 /* Redis PUB/SUB: PUBLISH over one connection, SUBSCRIBE over the other. Nothing is added to what the user gives: the
  * bytes are the message, the channel is the channel, so that whatever else speaks to that server is understood. */
 
@@ -132,13 +130,11 @@ static void take_message(struct pubsub *self, const struct redis_element *elemen
 
 static void take_refusal(struct pubsub *self, struct entry *entry, const struct redis_element *element)
 {
-    char text[200];
     struct bcast_topic *topic = entry->topic;
     if (topic == NULL)
         return;
-    snprintf(text, sizeof text, "%.*s", (int)(element->size > 180 ? 180 : element->size), element->text);
     entry_drop(self, entry);
-    self->sink->subscribed(self->sink, topic, BCAST_ERR_REFUSED, text);
+    redis_tell_refusal(self->redis, topic, element);
 }
 
 static void take_element(void *context, enum redis_side side, const struct redis_ask *ask,

@@ -100,6 +100,13 @@ static void topic_free_if_done(struct stream_topic *stream)
         memory_put(stream);
 }
 
+/* One answer about it came, or will never come. */
+static void topic_answered(struct stream_topic *stream)
+{
+    stream->unanswered--;
+    topic_free_if_done(stream);
+}
+
 static void topic_drop(struct streams *self, struct stream_topic *stream)
 {
     names_remove(&self->names, &stream->name);
@@ -541,14 +548,17 @@ static void take_exec(struct streams *self, const struct redis_element *element)
     }
 }
 
+static void forget_batch(struct streams *self)
+{
+    for (size_t i = 0; i < self->batch_count; i++)
+        topic_answered(self->batch[i]);
+    self->batch_count = 0;
+}
+
 static void end_exec(struct streams *self)
 {
     end_busy(self);
-    for (size_t i = 0; i < self->batch_count; i++) {
-        self->batch[i]->unanswered--;
-        topic_free_if_done(self->batch[i]);
-    }
-    self->batch_count = 0;
+    forget_batch(self);
     if (self->messages == 0)
         return;
     uint64_t fit = BATCH_BYTES / (self->bytes / self->messages);
@@ -570,13 +580,11 @@ static void look_around(struct streams *self)
 static void take_info_refusal(struct streams *self, struct stream_topic *stream, const struct redis_element *element)
 {
     static const char none[] = "ERR no such key";
-    char text[200];
     struct bcast_topic *topic = stream->topic;
     if (topic == NULL || (element->size == sizeof none - 1 && memcmp(element->text, none, element->size) == 0))
         return;
-    snprintf(text, sizeof text, "%.*s", (int)(element->size > 180 ? 180 : element->size), element->text);
     topic_drop(self, stream);
-    self->sink->subscribed(self->sink, topic, BCAST_ERR_REFUSED, text);
+    redis_tell_refusal(self->redis, topic, element);
 }
 
 static void take_element(void *context, enum redis_side side, const struct redis_ask *ask,
@@ -626,9 +634,8 @@ static void take_answer(void *context, enum redis_side side, const struct redis_
     struct stream_topic *stream = ask->what;
     (void)side;
     if (ask->kind == ASK_INFO) {
-        stream->unanswered--;
         begin_topic(self, stream);
-        topic_free_if_done(stream);
+        topic_answered(stream);
         self->changed = true;
     } else if (ask->kind == ASK_EXEC || ask->kind == ASK_WAIT || ask->kind == ASK_ID) {
         if (ask->kind == ASK_EXEC)
@@ -643,11 +650,8 @@ static void take_answer(void *context, enum redis_side side, const struct redis_
 static void take_dropped(void *context, enum redis_side side, const struct redis_ask *ask)
 {
     (void)context, (void)side;
-    struct stream_topic *stream = ask->what;
-    if (stream == NULL)
-        return;
-    stream->unanswered--;
-    topic_free_if_done(stream);
+    if (ask->what != NULL)
+        topic_answered(ask->what);
 }
 
 static void take_pause(void *context, enum redis_side side)
@@ -732,11 +736,7 @@ static const struct redis_calls calls = {
 
 static void forget_reading(struct streams *self)
 {
-    for (size_t i = 0; i < self->batch_count; i++) {
-        self->batch[i]->unanswered--;
-        topic_free_if_done(self->batch[i]);
-    }
-    self->batch_count = 0;
+    forget_batch(self);
     self->reading = READING_NOT;
     self->kicked = self->changed = false;
     self->to = self->judged = NULL;

@@ -52,6 +52,7 @@ static bool grow(struct names *names)
     memory_put(names->lists);
     names->lists = lists;
     names->mask = mask;
+    names->empty = 0;
     return true;
 }
 
@@ -62,6 +63,8 @@ bool names_add(struct names *names, struct name *name)
     name->hash = hash_bytes(names->secret, name->text, name->size);
     name->next = names->lists[name->hash & names->mask];
     names->lists[name->hash & names->mask] = name;
+    if (names->empty > (name->hash & names->mask))
+        names->empty = name->hash & names->mask;
     names->count++;
     return true;
 }
@@ -77,10 +80,11 @@ void names_remove(struct names *names, struct name *name)
         names->last = NULL;
 }
 
-struct name *names_any(const struct names *names)
+struct name *names_any(struct names *names)
 {
-    for (size_t i = 0; names->count != 0 && i <= names->mask; i++)
-        if (names->lists[i] != NULL)
-            return names->lists[i];
-    return NULL;
+    if (names->count == 0)
+        return NULL;
+    while (names->lists[names->empty] == NULL)
+        names->empty++;
+    return names->lists[names->empty];
 }

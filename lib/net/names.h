@@ -16,6 +16,7 @@ struct name {         /* first in whatever is looked up by it */
 struct names {
     struct name **lists; /* mask + 1 of them, once there is a name */
     size_t mask, count;
+    size_t empty;      /* nothing is in the lists before this one */
     struct name *last; /* that was found; NULL: none. It is often the next one, too */
     uint64_t secret[2];
 };
@@ -26,6 +27,6 @@ struct name *names_find(struct names *names, const char *text, size_t size);
 /* `text` and `size` are set; nothing of that name is in it. False: no memory. */
 bool names_add(struct names *names, struct name *name);
 void names_remove(struct names *names, struct name *name);
-struct name *names_any(const struct names *names); /* NULL: it is empty */
+struct name *names_any(struct names *names); /* NULL: it is empty */
 
 #endif

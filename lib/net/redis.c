@@ -77,6 +77,13 @@ void redis_lost(struct redis *redis, int status, bool terminal, const char *form
     redis->sink->lost(redis->sink, status, reason, terminal);
 }
 
+void redis_tell_refusal(struct redis *redis, struct bcast_topic *topic, const struct redis_element *error)
+{
+    char text[200];
+    snprintf(text, sizeof text, "%.*s", (int)(error->size > 180 ? 180 : error->size), error->text);
+    redis->sink->subscribed(redis->sink, topic, BCAST_ERR_REFUSED, text);
+}
+
 /* Nothing more is to be had of these connections. */
 static bool is_over(const struct redis *redis)
 {

@@ -67,6 +67,9 @@ size_t redis_unsent(const struct redis *redis, enum redis_side side);
 void redis_lost(struct redis *redis, int status, bool terminal, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* Tells the library that the server has refused a subscription, in the server's words. */
+void redis_tell_refusal(struct redis *redis, struct bcast_topic *topic, const struct redis_element *error);
+
 /* The largest message that the server takes; any thread. */
 size_t redis_most_bytes(struct redis *redis);
 uint64_t
