@@ -1,5 +1,5 @@
-#include "base/hash.h"
 #include "base/memory.h"
+#include "net/names.h"
 #include "net/redis.h"
 
 #include <stdio.h>
@@ -12,9 +12,8 @@
 enum { ASK_PUBLISH = REDIS_ASK, ASK_TOO_LARGE, ASK_SUBSCRIBE, ASK_UNSUBSCRIBE };
 
 struct entry {                 /* what the server was asked about one topic */
+    struct name name;          /* while there is a topic */
     struct bcast_topic *topic; /* NULL: nobody wants it any more; it stays until the last answer */
-    struct entry *next;        /* of the same hash */
-    uint64_t hash;
     unsigned unanswered;
     bool confirmed;
 };
@@ -22,9 +21,7 @@ struct entry {                 /* what the server was asked about one topic */
 struct pubsub {
     struct redis *redis;
     struct bcast_sink *sink;
-    struct entry **table; /* the entries with a topic, by name */
-    size_t mask, count;   /* table has mask + 1 lists */
-    uint64_t secret[2];
+    struct names names;   /* the entries with a topic */
     struct entry *to;     /* what is pushed belongs to it; NULL: to nobody */
     uint64_t first, good; /* number of the first message without a result; so many from there on went well */
     bool fresh;           /* nothing was sent over this connection yet: `first` is to come */
@@ -33,46 +30,18 @@ struct pubsub {
 
 /* --------------------------------------------------------------------------------------------------------- topics -- */
 
-static struct entry **find(struct pubsub *self, const char *name, size_t size)
-{
-    uint64_t hash = hash_bytes(self->secret, name, size);
-    struct entry **at = &self->table[hash & self->mask];
-    while (*at != NULL &&
-           ((*at)->hash != hash || (*at)->topic->size != size || memcmp((*at)->topic->name, name, size) != 0))
-        at = &(*at)->next;
-    return at;
-}
-
-static bool grow(struct pubsub *self)
-{
-    size_t mask = self->table == NULL ? 15 : 2 * self->mask + 1;
-    struct entry **table = memory_get((mask + 1) * sizeof(struct entry *));
-    if (table == NULL)
-        return false;
-    for (size_t i = 0; self->table != NULL && i <= self->mask; i++)
-        for (struct entry *entry = self->table[i], *next; entry != NULL; entry = next) {
-            next = entry->next;
-            entry->next = table[entry->hash & mask];
-            table[entry->hash & mask] = entry;
-        }
-    memory_put(self->table);
-    self->table = table;
-    self->mask = mask;
-    return true;
-}
-
 static struct entry *entry_add(struct pubsub *self, struct bcast_topic *topic)
 {
-    if (self->count >= self->mask && !grow(self))
-        return NULL;
     struct entry *entry = memory_get(sizeof *entry);
     if (entry == NULL)
         return NULL;
+    entry->name.text = topic->name;
+    entry->name.size = topic->size;
+    if (!names_add(&self->names, &entry->name)) {
+        memory_put(entry);
+        return NULL;
+    }
     entry->topic = topic;
-    entry->hash = hash_bytes(self->secret, topic->name, topic->size);
-    entry->next = self->table[entry->hash & self->mask];
-    self->table[entry->hash & self->mask] = entry;
-    self->count++;
     topic->state = entry;
     return entry;
 }
@@ -80,9 +49,7 @@ static struct entry *entry_add(struct pubsub *self, struct bcast_topic *topic)
 /* Nothing that is pushed finds it any more. */
 static void entry_drop(struct pubsub *self, struct entry *entry)
 {
-    struct entry **at = find(self, entry->topic->name, entry->topic->size);
-    *at = entry->next;
-    self->count--;
+    names_drop(&self->names, &entry->name);
     entry->topic->state = NULL;
     entry->topic = NULL;
     if (self->to == entry)
@@ -127,14 +94,11 @@ static void redis_unsubscribe(void *context, struct bcast_topic *const *topics, 
 /* The connection is gone, its answers have been told by take_dropped: topics are subscribed anew. */
 static void forget_all(struct pubsub *self)
 {
-    for (size_t i = 0; self->table != NULL && i <= self->mask; i++)
-        while (self->table[i] != NULL) {
-            struct entry *entry = self->table[i];
-            self->table[i] = entry->next;
-            entry->topic->state = NULL;
-            memory_put(entry);
-        }
-    self->count = 0;
+    for (struct name *name; (name = names_take(&self->names)) != NULL;) {
+        struct entry *entry = (struct entry *)(void *)name;
+        entry->topic->state = NULL;
+        memory_put(entry);
+    }
     self->to = NULL;
 }
 
@@ -212,7 +176,7 @@ static void take_message(struct pubsub *self, const struct redis_element *elemen
         if (self->to != NULL && self->to->topic->size == element->size &&
             memcmp(self->to->topic->name, element->text, element->size) == 0)
             return;
-        self->to = self->table != NULL ? *find(self, element->text, element->size) : NULL;
+        self->to = (struct entry *)(void *)names_find(&self->names, element->text, element->size);
     } else if (element->index == 2 && self->to != NULL && self->to->confirmed) {
         const struct bcast_incoming message = {.data = element->text, .size = element->size};
         self->sink->message(self->sink, self->to->topic, &message);
@@ -303,7 +267,7 @@ static void redis_close_self(void *context)
     struct pubsub *self = context;
     redis_close(self->redis);
     forget_all(self);
-    memory_put(self->table);
+    names_free(&self->names);
     memory_put(self);
 }
 
@@ -313,7 +277,7 @@ static int redis_open_self(const struct bcast_backend_setup *setup, struct bcast
     if (self == NULL)
         return BCAST_ERR_NOMEM;
     self->sink = sink;
-    hash_secret(self->secret);
+    names_init(&self->names);
     int status = redis_open(setup, sink, &calls, self, true, &self->redis);
     if (status == BCAST_OK)
         *out = self;
