@@ -162,7 +162,8 @@ static void hide_secret_params(char *text)
         char *value = at + 1 + name;
         if (*value != '=' || name < 8 || strncmp(value - 8, "password", 8) != 0)
             continue;
-        char *end = ++value + strcspn(value, "&");
+        value++;
+        char *end = value + strcspn(value, "&");
         size_t stars = end - value < 3 ? (size_t)(end - value) : 3;
         memset(value, '*', stars);
         memmove(value + stars, end, strlen(end) + 1);

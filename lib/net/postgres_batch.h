@@ -29,8 +29,8 @@ struct postgres_batch {
 /* Once per connection; and, before it, `postgres_batch_init`. */
 #define POSTGRES_BATCH_NAME "broadcaster"
 #define POSTGRES_BATCH_SQL                                                                                             \
-    "SELECT FROM pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS t(c, p) "                          \
-    "WHERE pg_catalog.pg_notify(c, p) IS NULL"
+    "SELECT FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) "      \
+    "AS t(c, p) WHERE pg_catalog.pg_notify(c, p) IS NULL"
 
 void postgres_batch_init(struct postgres_batch *batch);
 void postgres_batch_free(struct postgres_batch *batch);

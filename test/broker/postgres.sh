@@ -84,7 +84,7 @@ set -- "$@" -c port="$port"
 cd "$DIR"
 
 if [ $kind = pgbouncer ]; then
-  rm -f "$data/postmaster.pid" # of one that was killed, and may be waiting for its burial
+  rm -f "$data/postmaster.pid" "$DIR/.s.PGSQL.$port.lock" # of one that was killed, and may be waiting for its burial
   $as postgres "$@" &
   until $as pg_isready -q -h "$DIR" -p "$port"; do kill -0 $!; sleep 0.02; done
   cat > "$DIR/pgbouncer.ini" << INI
