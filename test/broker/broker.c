@@ -59,6 +59,7 @@ static const struct kind kinds[] = {
     {"postgres", "postgres.sh", 1, postgres_answers, SIGINT},
     {"postgres_base64", "postgres.sh", 1, postgres_answers, SIGINT},
     {"postgres_tls", "postgres.sh", 1, postgres_answers, SIGINT},
+    {"postgres_standby", "postgres.sh", 1, postgres_answers, SIGINT},
     {"pgbouncer", "postgres.sh", 2, postgres_answers, 0},
 };
 #define KINDS (sizeof kinds / sizeof kinds[0])

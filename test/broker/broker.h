@@ -27,6 +27,7 @@ struct broker;
  *   postgres              URL_OLD (a user with md5), URL_UNIX, URL_ADMIN, URL_BINARY, URL_LATIN (another encoding)
  *   postgres_base64       the same, and URL is URL_BINARY
  *   postgres_tls          nothing without TLS; URL_BARE says nothing of it
+ *   postgres_standby      as postgres, in recovery until it is promoted
  *   pgbouncer             pool_mode=transaction; URL_BEHIND is the server's */
 int broker_start(const char *kind, struct broker **out);
 /* With more arguments for the server, NULL-terminated. They stay for every restart. */

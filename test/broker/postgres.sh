@@ -4,6 +4,7 @@
 #   postgres          users by scram, md5, and without a password over the Unix socket
 #   postgres_base64   the same, with that encoding in the URL
 #   postgres_tls      nothing without TLS
+#   postgres_standby  as postgres, in recovery until it is promoted
 #   pgbouncer         gives each transaction another session; the server behind it is on PORT_2
 set -eu
 here=$(dirname "$0")
@@ -53,19 +54,22 @@ create database latin encoding 'LATIN1' template template0 locale 'C'
 SQL
   hba > "$data/pg_hba.conf"
 }
-[ -d "$data" ] || first_time
+if [ ! -d "$data" ]; then
+  first_time
+  [ $kind != postgres_standby ] || $as touch "$data/standby.signal"
+fi
 
 set -- -D "$data" -c listen_addresses=localhost -c unix_socket_directories="$DIR" -c max_connections=60 \
   -c shared_buffers=16MB -c fsync=off -c full_page_writes=off -c autovacuum=off -c log_min_messages=fatal "$@"
 case $kind in
-  postgres|postgres_base64)
+  postgres|postgres_base64|postgres_standby)
     url="postgres://app:app-password@$host:$port/app"
     tell URL_BINARY "$url?encoding=base64"
     tell URL_OLD "postgresql://old:old-password@$host:$port/app"
     tell URL_LATIN "postgres://app:app-password@$host:$port/latin"
     tell URL_UNIX "postgresql:///app?host=$DIR&port=$port&user=app"
     tell URL_ADMIN "postgresql:///app?host=$DIR&port=$port&user=postgres"
-    [ $kind = postgres ] || url="$url?encoding=base64"
+    [ $kind != postgres_base64 ] || url="$url?encoding=base64"
     tell URL "$url" ;;
   postgres_tls)
     set -- "$@" -c ssl=on -c ssl_cert_file="$DIR/server.pem" -c ssl_key_file="$DIR/server.key"
