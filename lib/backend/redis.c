@@ -91,12 +91,14 @@ static void redis_unsubscribe(void *context, struct bcast_topic *const *topics, 
     redis_flush(self->redis, REDIS_EVENTS);
 }
 
-/* The connection is gone, its answers have been told by take_dropped: topics are subscribed anew. */
-static void forget_all(struct pubsub *self)
+/* The connection is gone, its answers have been told by take_dropped: topics are subscribed anew; but for in the end, when
+ * they may be gone already. */
+static void forget_all(struct pubsub *self, bool topics)
 {
     for (struct name *name; (name = names_take(&self->names)) != NULL;) {
         struct entry *entry = (struct entry *)(void *)name;
-        entry->topic->state = NULL;
+        if (topics)
+            entry->topic->state = NULL;
         memory_put(entry);
     }
     self->to = NULL;
@@ -266,7 +268,7 @@ static void redis_close_self(void *context)
 {
     struct pubsub *self = context;
     redis_close(self->redis);
-    forget_all(self);
+    forget_all(self, false);
     names_free(&self->names);
     memory_put(self);
 }
@@ -312,7 +314,7 @@ static void redis_disconnect_self(void *context)
 {
     struct pubsub *self = context;
     redis_disconnect(self->redis);
-    forget_all(self);
+    forget_all(self, true);
 }
 
 static void redis_ready_self(void *context, int fd, int events)

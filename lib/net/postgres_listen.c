@@ -104,9 +104,11 @@ void listen_forget(struct postgres_listen *listen)
     listen->queue_end = &listen->queue;
 }
 
+/* Topics may be gone already. */
 void listen_free(struct postgres_listen *listen)
 {
-    listen_forget(listen);
+    for (struct name *name; (name = names_take(&listen->names)) != NULL;)
+        memory_put(name);
     names_free(&listen->names);
     bytes_free(&listen->sql);
 }

@@ -34,7 +34,8 @@ hba() {
     echo "hostssl all all $host/32 scram-sha-256"
     echo "hostssl all all ::1/128 scram-sha-256"
   else
-    echo "host all all $host/32 scram-sha-256" # which is md5 for whose password is kept so
+    echo "host all old $host/32 md5"
+    echo "host all all $host/32 scram-sha-256"
   fi
   echo "local all all trust"
 }
@@ -59,7 +60,7 @@ if [ ! -d "$data" ]; then
   [ $kind != postgres_standby ] || $as touch "$data/standby.signal"
 fi
 
-set -- -D "$data" -c listen_addresses=localhost -c unix_socket_directories="$DIR" -c max_connections=60 \
+set -- -D "$data" -c listen_addresses=localhost -c unix_socket_directories="$DIR" \
   -c shared_buffers=16MB -c fsync=off -c full_page_writes=off -c autovacuum=off -c log_min_messages=fatal "$@"
 case $kind in
   postgres|postgres_base64|postgres_standby)
