@@ -154,13 +154,18 @@ static int parse_params(struct url *url, char *text)
     return BCAST_OK;
 }
 
-/* Parameters are secrets where their name says so: password=, sslpassword=. Shortened where there is no room for ***. */
+static bool is_secret(const char *name, size_t size)
+{
+    return memchr(name, '%', size) != NULL || (size >= 8 && strncmp(name + size - 8, "password", 8) == 0);
+}
+
+/* Parameters are secrets where their name says so (password=, sslpassword=), or hides what it says. Shortened where there is no room for ***. */
 static void hide_secret_params(char *text)
 {
     for (char *at = strchr(text, '?'); at != NULL; at = strchr(at + 1, '&')) {
         size_t name = strcspn(at + 1, "=&");
         char *value = at + 1 + name;
-        if (*value != '=' || name < 8 || strncmp(value - 8, "password", 8) != 0)
+        if (*value != '=' || !is_secret(at + 1, name))
             continue;
         value++;
         char *end = value + strcspn(value, "&");

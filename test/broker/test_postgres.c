@@ -119,7 +119,7 @@ static void opens_and_talks(const char *url)
 
 static void sql(struct broker *broker, const char *command)
 {
-    PGconn *conn = PQconnectdb(broker_value(broker, "URL_ADMIN"));
+    PGconn *conn = PQconnectdb(text("%s&dbname=app", broker_value(broker, "URL_ADMIN")));
     PGresult *result = PQexec(conn, command);
     if (PQresultStatus(result) != PGRES_TUPLES_OK && PQresultStatus(result) != PGRES_COMMAND_OK)
         fail_msg("%s: %s%s", command, PQerrorMessage(conn), PQresultErrorMessage(result));
@@ -729,6 +729,28 @@ static void test_pooler(void **state)
     broker_end(broker);
 }
 
+/* The server's queue has 8 GB: instead of filling it, this role is told something else about it. */
+static void test_full_queue(void **state)
+{
+    (void)state;
+    struct heard heard;
+    struct bcast *b;
+    struct broker *broker = start("postgres");
+    must(open_heard(text("%s?heartbeat_ms=50", broker_url(broker)), &heard, 20000, &b));
+    talks(b);
+    assert_false(has_heard(&heard, "queue"));
+    bcast_close(b);
+    sql(broker, "create schema told authorization app;"
+                "create function told.so(int4, float8) returns float8 language sql as 'select 77.0::float8';"
+                "create operator told.* (leftarg = int4, rightarg = float8, function = told.so);"
+                "alter role app set search_path = told, pg_catalog");
+    must(open_heard(text("%s?heartbeat_ms=50", broker_url(broker)), &heard, 20000, &b));
+    until(has_heard(&heard, "77 % full"));
+    talks(b);
+    bcast_close(b);
+    broker_end(broker);
+}
+
 /* ------------------------------------------------------------------------------------------------------------- fork -- */
 
 static void test_fork(void **state)
@@ -760,8 +782,11 @@ static void test_fork(void **state)
     broker_end(broker);
 }
 
-int main(void)
+/* With a word: the tests of which it is the name; '*' stands for anything. */
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_urls_that_are_refused),
         cmocka_unit_test(test_urls_that_open),
@@ -781,6 +806,7 @@ int main(void)
         cmocka_unit_test(test_several_hosts),
         cmocka_unit_test(test_standby),
         cmocka_unit_test(test_pooler),
+        cmocka_unit_test(test_full_queue),
         cmocka_unit_test(test_fork),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
