@@ -538,6 +538,50 @@ static void test_one_bad_name(void **state)
     broker_end(broker);
 }
 
+struct asking {
+    struct bcast *b;
+    const char *name;
+    _Atomic int *begun;
+    struct bcast_sub *sub;
+    int status;
+};
+
+static void *ask(void *argument)
+{
+    struct asking *asking = argument;
+    atomic_fetch_add(asking->begun, 1);
+    asking->status = bcast_subscribe(asking->b, asking->name, NULL, &asking->sub);
+    return NULL;
+}
+
+/* While the server is stopped they gather, so that they go out together. */
+static void test_bad_name_in_company(void **state)
+{
+    static const char *const names[] = {"one", "two", "\xe2\x82\xac", "three", "four"};
+    (void)state;
+    struct broker *broker = start("postgres");
+    struct bcast *b = test_open(broker_value(broker, "URL_LATIN"));
+    for (int round = 0; round < 10; round++) {
+        struct asking asking[5];
+        pthread_t threads[5];
+        _Atomic int begun = 0;
+        assert_int_equal(broker_pause(broker), 0);
+        for (int i = 0; i < 5; i++) {
+            asking[i] = (struct asking){b, names[i], &begun, NULL, 0};
+            test_start(&threads[i], ask, &asking[i]);
+        }
+        until(begun == 5);
+        assert_int_equal(broker_resume(broker), 0);
+        for (int i = 0; i < 5; i++) {
+            pthread_join(threads[i], NULL);
+            assert_int_equal(asking[i].status, i == 2 ? BCAST_ERR_REFUSED : BCAST_OK);
+            bcast_unsubscribe(asking[i].sub);
+        }
+    }
+    bcast_close(b);
+    broker_end(broker);
+}
+
 static void test_repeats(void **state)
 {
     static const char *const words[] = {"a", "b", "a", "a", "c", "b", "", ""};
@@ -753,6 +797,19 @@ static void test_full_queue(void **state)
 
 /* ------------------------------------------------------------------------------------------------------------- fork -- */
 
+static void fork_and_close(struct bcast *b, struct bcast_sub *sub)
+{
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        bcast_unsubscribe(sub);
+        bcast_close(b);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 static void test_fork(void **state)
 {
     (void)state;
@@ -763,15 +820,8 @@ static void test_fork(void **state)
     must(open_heard(broker_url(broker), &heard, 20000, &b));
     struct bcast_sub *sub = test_subscribe(b, "fork", BCAST_DROP_OLDEST, 0);
     for (int i = 0; i < 20; i++) {
-        pid_t pid = fork();
-        if (pid == 0) {
-            bcast_unsubscribe(sub);
-            bcast_close(b);
-            _exit(0);
-        }
-        int status = 0;
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_int_equal(status, 0);
+        fork_and_close(b, sub); /* the I/O thread may be at work still, from what came last ... */
+        fork_and_close(b, sub); /* ... and no longer */
         test_publish(b, "fork", text("%d", i));
         test_expect(sub, &event, text("%d", i));
     }
@@ -798,6 +848,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_injection),
         cmocka_unit_test(test_one_bad_message),
         cmocka_unit_test(test_one_bad_name),
+        cmocka_unit_test(test_bad_name_in_company),
         cmocka_unit_test(test_repeats),
         cmocka_unit_test(test_plain_form),
         cmocka_unit_test(test_terminated),
