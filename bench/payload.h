@@ -40,7 +40,7 @@ static inline uint64_t payload_unhex(const unsigned char *at)
 {
     uint64_t value = 0;
     for (int i = 0; i < 16; i++)
-        value = value << 4 | (at[i] & 15u) + (at[i] >= 'a' ? 9u : 0);
+        value = value << 4 | ((at[i] & 15u) + (at[i] >= 'a' ? 9u : 0));
     return value;
 }
 
