@@ -154,6 +154,27 @@ static int parse_params(struct url *url, char *text)
     return BCAST_OK;
 }
 
+static bool is_secret(const char *name, size_t size)
+{
+    return memchr(name, '%', size) != NULL || (size >= 8 && strncmp(name + size - 8, "password", 8) == 0);
+}
+
+/* Parameters are secrets where their name says so (password=, sslpassword=), or hides what it says. Shortened where there is no room for ***. */
+static void hide_secret_params(char *text)
+{
+    for (char *at = strchr(text, '?'); at != NULL; at = strchr(at + 1, '&')) {
+        size_t name = strcspn(at + 1, "=&");
+        char *value = at + 1 + name;
+        if (*value != '=' || !is_secret(at + 1, name))
+            continue;
+        value++;
+        char *end = value + strcspn(value, "&");
+        size_t stars = end - value < 3 ? (size_t)(end - value) : 3;
+        memset(value, '*', stars);
+        memmove(value + stars, end, strlen(end) + 1);
+    }
+}
+
 /* The URL as it may be shown: what is between the first ':' of the authority and the last '@' becomes ***. The last of
  * all: a password in which '/' or '?' was not encoded ends the authority too early, and the complaint about that shows
  * the URL. So does the complaint that there is no scheme. */
@@ -200,6 +221,7 @@ int url_parse(struct url *url, const char *text)
     memcpy(raw, text, size);
     memcpy(shown, text, size);
     memcpy(work, text, size);
+    hide_secret_params(shown);
     hide_password(shown);
     url->parts.raw = raw;
     url->parts.text = shown;
@@ -220,7 +242,7 @@ void url_free(struct url *url)
 static bool is_known(const char *name, const char *const *known)
 {
     for (; known != NULL && *known != NULL; known++)
-        if (strcmp(name, *known) == 0)
+        if (strcmp(name, *known) == 0 || strcmp(*known, "*") == 0)
             return true;
     return false;
 }

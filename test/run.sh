@@ -13,7 +13,7 @@ for word; do
   esac
 done
 . bench/packages.sh
-packages="gcc g++ clang meson ninja-build pkg-config cmake python3 python3-venv clang-format-14 binutils libck-dev libcmocka-dev libclang-rt-14-dev libcivetweb-dev spin redis-server redis-tools openssl libhiredis-dev libssl-dev"
+packages="gcc g++ clang meson ninja-build pkg-config cmake python3 python3-venv clang-format-14 binutils libck-dev libcmocka-dev libclang-rt-14-dev libcivetweb-dev spin redis-server redis-tools openssl libhiredis-dev libssl-dev postgresql pgbouncer libpq-dev"
 need "$packages" "$install"
 
 build() { # build NAME OPTION...: configures and compiles build-NAME

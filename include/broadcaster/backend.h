@@ -155,7 +155,9 @@ struct bcast_backend {
     uint32_t version;           /* BCAST_BACKEND_VERSION */
     const char *name;           /* for texts: "redis" */
     const char *const *schemes; /* NULL-terminated: {"redis", "rediss", NULL}; NULL: only for bcast_open_backend */
-    const char *const *params;  /* NULL-terminated: URL parameters it understands; all others are refused. NULL: none */
+    /* NULL-terminated: URL parameters it understands; all others are refused. NULL: none. "*": any, as only `open` (its
+     * client library) knows them; then it is `open` that must refuse the others, by name. */
+    const char *const *params;
 
     /* Takes the URL apart and makes the backend's own state; no I/O. On failure writes setup->error. */
     int (*open)(const struct bcast_backend_setup *setup, struct bcast_sink *sink, void **self);

@@ -1,5 +1,5 @@
 /* Publishers and subscriptions over a real broker, while the network and the broker fail at random; checks promise 1.
- *     campaign [--kind redis] [--url-scheme SCHEME] [--seed N] [--seconds N | --rounds N] [--faults N] [--duplicates]
+ *     campaign [--kind KIND] [--url-scheme SCHEME] [--seed N] [--seconds N | --rounds N] [--faults N] [--duplicates]
  *              [--verbose]
  * Kind memory: memory://, without a broker and faults. --url-scheme: another than that of the broker's URL.
  * --duplicates: messages may come twice. What a round does comes from its seed, as far as time allows: a failing run
@@ -311,10 +311,19 @@ static void end_broadcast(struct bcast *b)
 
 /* -------------------------------------------------------------------------------------------------------- rounds -- */
 
+/* Payloads are any bytes: some brokers have another URL for those. */
+static const char *url_of(struct broker *broker)
+{
+    if (broker == NULL)
+        return "memory://campaign";
+    const char *url = broker_value(broker, "URL_BINARY");
+    return url != NULL ? url : broker_url(broker);
+}
+
 /* The broker's URL, with the scheme asked for, and another port. */
 static void make_url(struct round *round, unsigned port, char *out, size_t size)
 {
-    const char *url = round->broker != NULL ? broker_url(round->broker) : "memory://campaign";
+    const char *url = url_of(round->broker);
     const char *rest = strstr(url, "://");
     char digits[16];
     int scheme = (int)(rest - url);
