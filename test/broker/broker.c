@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define PATIENCE_S 60
-#define PORTS_MAX 6
+#define PORTS_MAX 7
 #define ARGS_MAX 64
 #define VALUES_MAX 32
 #define FILES_MAX 32
@@ -44,6 +44,7 @@ struct broker {
 };
 
 static bool redis_answers(struct broker *b);
+static bool kafka_answers(struct broker *b);
 
 static const struct kind kinds[] = {
     {"redis", "redis.sh", 1, redis_answers},
@@ -54,6 +55,8 @@ static const struct kind kinds[] = {
     {"redis_tls_expired", "redis.sh", 1, redis_answers},
     {"redis_tls_wrong_host", "redis.sh", 1, redis_answers},
     {"redis_unix", "redis.sh", 1, redis_answers},
+    {"kafka", "kafka.sh", 7, kafka_answers},
+    {"kafka_no_create", "kafka.sh", 7, kafka_answers},
 };
 #define KINDS (sizeof kinds / sizeof kinds[0])
 
@@ -67,11 +70,11 @@ const char *const *broker_kinds(void)
 
 /* ----------------------------------------------------------------------------------------------------- is it up? -- */
 
-static bool ask(int fd, const char *question, char *answer, size_t size)
+static bool ask(int fd, const char *question, size_t length, char *answer, size_t size)
 {
     struct timeval patience = {1, 0};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    if (send(fd, question, strlen(question), MSG_NOSIGNAL) != (ssize_t)strlen(question))
+    if (send(fd, question, length, MSG_NOSIGNAL) != (ssize_t)length)
         return false;
     ssize_t got = recv(fd, answer, size - 1, 0);
     answer[got > 0 ? got : 0] = '\0';
@@ -89,8 +92,23 @@ static bool redis_answers(struct broker *b)
     strcpy(where.sun_path, path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool good = fd >= 0 && connect(fd, (struct sockaddr *)&where, sizeof where) == 0 &&
-                ask(fd, "PING\r\n", answer, sizeof answer) &&
+                ask(fd, "PING\r\n", 6, answer, sizeof answer) &&
                 (strncmp(answer, "+PONG", 5) == 0 || strncmp(answer, "-NOAUTH", 7) == 0);
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+/* It listens for clients when it is ready to serve them: whoever is told what it can do, finds it so. */
+static bool kafka_answers(struct broker *b)
+{
+    static const char versions[14] = {0, 0, 0, 10 /* bytes follow */, 0, 18 /* ApiVersions */, 0, 0, 0, 0, 0, 1, -1, -1};
+    struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char answer[200];
+    where.sin_port = htons((in_port_t)broker_port(b));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool good = fd >= 0 && connect(fd, (struct sockaddr *)&where, sizeof where) == 0 &&
+                ask(fd, versions, sizeof versions, answer, sizeof answer);
     if (fd >= 0)
         close(fd);
     return good;

@@ -23,7 +23,9 @@ struct broker;
  *   redis_tls, redis_mtls a client certificate is optional, or required; CA
  *   redis_tls_expired, redis_tls_wrong_host
  *   redis_unix            no port
- * All of them listen on a Unix socket as well: SOCKET. */
+ *                         (all of these listen on a Unix socket as well: SOCKET)
+ *   kafka                 topics are made when they are first asked for; all its listeners: see kafka.sh
+ *   kafka_no_create       they are not */
 int broker_start(const char *kind, struct broker **out);
 /* With more arguments for the server, NULL-terminated. They stay for every restart. */
 int broker_start_with(const char *kind, const char *const *args, struct broker **out);
