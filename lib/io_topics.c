@@ -68,7 +68,7 @@ static void ask_now(struct io *io, struct asking *asking)
 static void drop_topic(struct io *io, struct topic *topic)
 {
     struct bcast_topic *is = &topic->is;
-    bool known = topic->state != TOPIC_OFF && io->connected;
+    bool known = (topic->state != TOPIC_OFF && io->connected) || is->state != NULL; /* state: to be freed */
     topic->state = TOPIC_OFF;
     topic->status = BCAST_OK;
     topic->missing = false; /* nobody is left to be told */

@@ -217,10 +217,17 @@ void url_free(struct url *url)
     memset(url, 0, sizeof *url);
 }
 
+/* "prefix.*" stands for every name that begins so, and goes on. */
+static bool is_prefixed(const char *name, const char *known)
+{
+    size_t size = strlen(known);
+    return size > 1 && known[size - 1] == '*' && strncmp(name, known, size - 1) == 0 && name[size - 1] != '\0';
+}
+
 static bool is_known(const char *name, const char *const *known)
 {
     for (; known != NULL && *known != NULL; known++)
-        if (strcmp(name, *known) == 0)
+        if (strcmp(name, *known) == 0 || is_prefixed(name, *known))
             return true;
     return false;
 }

@@ -50,7 +50,7 @@ struct bcast_url {
 
 /* One channel, or pattern, that the library wants to receive. It belongs to the library and stays where it is from
  * `subscribe` until `unsubscribe` has returned. The backend may use `state` and `position` as it likes; they are zero
- * at first, and survive a reconnect. */
+ * at first, and survive a reconnect. While `state` is not NULL, `unsubscribe` comes also without a connection. */
 struct bcast_topic {
     const char *name; /* also NUL-terminated */
     size_t size;
@@ -155,7 +155,9 @@ struct bcast_backend {
     uint32_t version;           /* BCAST_BACKEND_VERSION */
     const char *name;           /* for texts: "redis" */
     const char *const *schemes; /* NULL-terminated: {"redis", "rediss", NULL}; NULL: only for bcast_open_backend */
-    const char *const *params;  /* NULL-terminated: URL parameters it understands; all others are refused. NULL: none */
+    /* NULL-terminated: URL parameters it understands; all others are refused. "prefix.*": whatever begins with "prefix."
+     * passes, for `open` to look at. NULL: none. */
+    const char *const *params;
 
     /* Takes the URL apart and makes the backend's own state; no I/O. On failure writes setup->error. */
     int (*open)(const struct bcast_backend_setup *setup, struct bcast_sink *sink, void **self);
