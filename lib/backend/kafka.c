@@ -38,7 +38,7 @@ static int kafka_check(void *self, const struct bcast_outgoing *message, char *e
         return message->channel_size > KAFKA_NAME_MOST ? BCAST_ERR_TOO_LARGE : BCAST_ERR_REFUSED;
     }
     for (size_t i = 0; i < message->header_count; i++)
-        size += strlen(message->headers[i].name) + message->headers[i].value_size;
+        size += strlen(message->headers[i].name) + message->headers[i].value_size + KAFKA_HEADER_ROOM;
     if (size <= kafka->conf.most_bytes)
         return BCAST_OK;
     snprintf(error, error_size, "%zu bytes of message, key and headers: the limit is %zu (kafka.message.max.bytes)",

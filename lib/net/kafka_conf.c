@@ -197,7 +197,7 @@ static void set_given(struct making *making)
 static int read_times(const struct bcast_backend_setup *setup, struct kafka_conf *out)
 {
     out->connect_ms = out->create_ms = 10000;
-    out->outage_ms = 1000;
+    out->outage_ms = 250;
     out->metadata_ms = 10000;
     int status = param_number(setup, "connect_timeout_ms", 1, 3600000, &out->connect_ms);
     if (status == BCAST_OK)
@@ -215,8 +215,9 @@ static size_t most_bytes(const rd_kafka_conf_t *settings)
 {
     char text[32] = "";
     size_t size = sizeof text;
-    return rd_kafka_conf_get(settings, "message.max.bytes", text, &size) == RD_KAFKA_CONF_OK ? strtoul(text, NULL, 10)
-                                                                                             : 0;
+    size_t most =
+        rd_kafka_conf_get(settings, "message.max.bytes", text, &size) == RD_KAFKA_CONF_OK ? strtoul(text, NULL, 10) : 0;
+    return most > KAFKA_MESSAGE_ROOM ? most - KAFKA_MESSAGE_ROOM : most;
 }
 
 int kafka_conf_open(const struct bcast_backend_setup *setup, struct kafka_conf *out)
