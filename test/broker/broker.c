@@ -102,7 +102,8 @@ static bool redis_answers(struct broker *b)
 /* It listens for clients when it is ready to serve them: whoever is told what it can do, finds it so. */
 static bool kafka_answers(struct broker *b)
 {
-    static const char versions[14] = {0, 0, 0, 10 /* bytes follow */, 0, 18 /* ApiVersions */, 0, 0, 0, 0, 0, 1, -1, -1};
+    static const char versions[14] = {0, 0,  0, 10 /* bytes follow */, 0, 18 /* ApiVersions */, 0, 0, 0, 0, 0,
+                                      1, -1, -1};
     struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     char answer[200];
     where.sin_port = htons((in_port_t)broker_port(b));
