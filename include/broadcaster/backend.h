@@ -39,7 +39,7 @@ struct bcast_param {
 };
 
 struct bcast_url {
-    const char *text;                            /* as given, with any password replaced by ***: for logs and errors */
+    const char *text;                            /* as given, without passwords and secrets: for logs and errors */
     const char *raw;                             /* as given: for client libraries that want it; never to be shown */
     const char *scheme, *user, *password, *path; /* path without its leading slash */
     const struct bcast_host *hosts;

@@ -1,6 +1,7 @@
-/* The inside of the Kafka backend: kafka_link.c (librdkafka's instances: their life, their troubles), kafka_in.c (what is
- * subscribed), kafka_out.c (what is published). All of it is the I/O thread's, but for what is marked the worker's: see
- * kafka_hub.h. Knows base, backend.h and librdkafka. */
+/* The inside of the Kafka backend: kafka_link.c (librdkafka's instances: their life, their troubles), kafka_in.c and
+ * kafka_read.c (what is subscribed, and what comes), kafka_out.c (what is published), kafka_ask.c (what the worker asks).
+ * All of it is the I/O thread's, but for what is marked the worker's: see kafka_hub.h. Knows base, backend.h and
+ * librdkafka. */
 #ifndef NET_KAFKA_H
 #define NET_KAFKA_H
 
@@ -69,12 +70,14 @@ rd_kafka_t *kafka_session_consumer(struct kafka_session *session); /* the worker
 /* kafka_in.c */
 void kafka_subscribe(struct kafka *kafka, struct bcast_topic *const *topics, size_t count);
 void kafka_unsubscribe(struct kafka *kafka, struct bcast_topic *const *topics, size_t count);
-void kafka_resume(struct kafka *kafka, struct bcast_topic *topic);
-void kafka_in_ready(struct kafka *kafka); /* reads what has come */
 void kafka_in_alarm(struct kafka *kafka);
 void kafka_in_begin(struct kafka *kafka);  /* connected */
 void kafka_in_end(struct kafka *kafka);    /* disconnected: topics keep their positions */
 void kafka_in_forget(struct kafka *kafka); /* closed; nothing of librdkafka is touched */
+
+/* kafka_read.c */
+void kafka_resume(struct kafka *kafka, struct bcast_topic *topic);
+void kafka_in_ready(struct kafka *kafka); /* reads what has come */
 
 /* kafka_out.c */
 size_t kafka_publish(struct kafka *kafka, const struct bcast_outgoing *messages, size_t count);

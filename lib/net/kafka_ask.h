@@ -30,6 +30,11 @@ struct kafka_stream {
     struct kafka_stream *next, *previous;
 };
 
+/* kafka_in.c, for kafka_read.c */
+void kafka_in_refuse(struct kafka_stream *stream, int status, const char *reason); /* it is gone afterwards */
+void kafka_in_look(struct kafka_stream *stream, int32_t partition); /* what is wanted is not there: what is? */
+void kafka_in_refresh(struct kafka *kafka, uint64_t ms);            /* looks at all topics, by then at the latest */
+
 /* What librdkafka has of a topic in one session. Its job ends it. */
 struct kafka_source {
     struct kafka_job job;
