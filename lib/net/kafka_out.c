@@ -187,11 +187,18 @@ static rd_kafka_headers_t *headers_of(const struct bcast_outgoing *message)
 static bool publish_one(struct kafka *kafka, rd_kafka_topic_t *topic, const struct bcast_outgoing *message)
 {
     rd_kafka_headers_t *headers = headers_of(message);
-    rd_kafka_resp_err_t error =
-        rd_kafka_producev(kafka->producer, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                          RD_KAFKA_V_VALUE(bytes_of(message->data, message->size), message->size),
-                          RD_KAFKA_V_KEY(message->key, message->key_size), RD_KAFKA_V_HEADERS(headers),
-                          RD_KAFKA_V_OPAQUE((void *)(uintptr_t)message->number), RD_KAFKA_V_END);
+    const rd_kafka_vu_t parts[] = {
+        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {bytes_of(message->data, message->size), message->size}},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)(uintptr_t)message->key, message->key_size}},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(uintptr_t)message->number},
+    };
+    rd_kafka_error_t *why = rd_kafka_produceva(kafka->producer, parts, sizeof parts / sizeof parts[0]);
+    rd_kafka_resp_err_t error = why != NULL ? rd_kafka_error_code(why) : RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (why != NULL)
+        rd_kafka_error_destroy(why);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
         rd_kafka_headers_destroy(headers);
     return handed_over(kafka, message, error);

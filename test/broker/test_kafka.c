@@ -61,10 +61,13 @@ static rd_kafka_t *raw_open(void)
 static void raw_publish(const char *channel, int32_t partition, const char *text)
 {
     rd_kafka_t *rk = raw_open();
-    assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(channel), RD_KAFKA_V_PARTITION(partition),
-                                       RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                                       RD_KAFKA_V_VALUE((void *)(uintptr_t)text, strlen(text)), RD_KAFKA_V_END),
-                     0);
+    const rd_kafka_vu_t parts[] = {
+        {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = channel},
+        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = partition},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)(uintptr_t)text, strlen(text)}},
+    };
+    assert_null(rd_kafka_produceva(rk, parts, sizeof parts / sizeof parts[0]));
     assert_int_equal(rd_kafka_flush(rk, 20000), 0);
     rd_kafka_destroy(rk);
 }
