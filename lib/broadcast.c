@@ -38,9 +38,9 @@ static void bcast_free(struct bcast *b)
         memory_put(b->notifier); /* its thread is the parent's */
     else
         notifier_stop(b->notifier);
-    io_end(b->io);
     if (b->self != NULL && b->backend->close != NULL)
-        b->backend->close(b->self);
+        b->backend->close(b->self); /* until then its threads may call sink->wake, which is a part of io */
+    io_end(b->io);
     if (b->registry != NULL)
         shared_leave(b->registry);
     if (b->has_url)

@@ -161,7 +161,7 @@ struct bcast_backend {
 
     /* Takes the URL apart and makes the backend's own state; no I/O. On failure writes setup->error. */
     int (*open)(const struct bcast_backend_setup *setup, struct bcast_sink *sink, void **self);
-    /* Frees it. Connections have been closed by `disconnect` before. */
+    /* Frees it. Connections have been closed by `disconnect` before. Nobody may call the sink once it has returned. */
     void (*close)(void *self);
     /* Fills in `can` and the limits. The same for as long as it is open. With `self` NULL, nothing is open: what it can
      * at most, whatever the URL and the broker; bcast_backend_info asks so, from any thread. */
