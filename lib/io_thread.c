@@ -153,17 +153,18 @@ static int sink_message(struct bcast_sink *sink, struct bcast_topic *is, const s
     if (size != 0)
         extra_write(block, message);
     struct record record = {0, message->data, (uint32_t)message->size, size, block};
+    uint64_t received = atomic_load_explicit(&io->received, memory_order_relaxed); /* one thread counts */
+    atomic_store_explicit(&io->received, received + 1, memory_order_relaxed);      /* before anybody can have read it */
     int status = into_ring(io, topic, &record);
     if (block != small)
         memory_put(block);
+    if (status != BCAST_OK)
+        atomic_store_explicit(&io->received, received, memory_order_relaxed);
     if (status == BCAST_TIMEOUT && !topic->paused) {
         topic->paused = true;
         io->paused++;
         ring_notify_space(&topic->channel->ring, &io->bell);
     }
-    if (status == BCAST_OK) /* one thread counts */
-        atomic_store_explicit(&io->received, atomic_load_explicit(&io->received, memory_order_relaxed) + 1,
-                              memory_order_relaxed);
     return status;
 }
 

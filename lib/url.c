@@ -154,27 +154,6 @@ static int parse_params(struct url *url, char *text)
     return BCAST_OK;
 }
 
-static bool is_secret(const char *name, size_t size)
-{
-    return memchr(name, '%', size) != NULL || (size >= 8 && strncmp(name + size - 8, "password", 8) == 0);
-}
-
-/* Parameters are secrets where their name says so (password=, sslpassword=), or hides what it says. Shortened where there is no room for ***. */
-static void hide_secret_params(char *text)
-{
-    for (char *at = strchr(text, '?'); at != NULL; at = strchr(at + 1, '&')) {
-        size_t name = strcspn(at + 1, "=&");
-        char *value = at + 1 + name;
-        if (*value != '=' || !is_secret(at + 1, name))
-            continue;
-        value++;
-        char *end = value + strcspn(value, "&");
-        size_t stars = end - value < 3 ? (size_t)(end - value) : 3;
-        memset(value, '*', stars);
-        memmove(value + stars, end, strlen(end) + 1);
-    }
-}
-
 /* The URL as it may be shown: what is between the first ':' of the authority and the last '@' becomes ***. The last of
  * all: a password in which '/' or '?' was not encoded ends the authority too early, and the complaint about that shows
  * the URL. So does the complaint that there is no scheme. */
@@ -192,6 +171,32 @@ static void hide_password(char *text)
     }
     memcpy(colon + 1, "***", 3);
     memmove(colon + 4, at, rest);
+}
+
+/* Whether a parameter's name says that its value is nobody's business, or hides what it says. */
+static bool is_secret(const char *name, size_t size)
+{
+    static const char *const words[] = {"password", "secret"};
+    for (size_t w = 0; w < sizeof words / sizeof words[0]; w++)
+        for (size_t i = 0; i + strlen(words[w]) <= size; i++)
+            if (strncmp(name + i, words[w], strlen(words[w])) == 0)
+                return true;
+    return memchr(name, '%', size) != NULL;
+}
+
+/* Likewise the values of such parameters: *** for them, or fewer where they are shorter. */
+static void hide_secrets(char *text)
+{
+    for (char *at = strchr(text, '?'); at != NULL && *at != '\0';) {
+        char *name = at + 1, *end = name + strcspn(name, "&"), *value = memchr(name, '=', (size_t)(end - name));
+        if (value != NULL && is_secret(name, (size_t)(value - name))) {
+            size_t room = (size_t)(end - value) - 1, stars = room < 3 ? room : 3;
+            memmove(value + 1 + stars, end, strlen(end) + 1);
+            memcpy(value + 1, "***", stars);
+            end = value + 1 + stars;
+        }
+        at = end;
+    }
 }
 
 static int parse(struct url *url, char *text)
@@ -221,8 +226,8 @@ int url_parse(struct url *url, const char *text)
     memcpy(raw, text, size);
     memcpy(shown, text, size);
     memcpy(work, text, size);
-    hide_secret_params(shown);
     hide_password(shown);
+    hide_secrets(shown);
     url->parts.raw = raw;
     url->parts.text = shown;
     int status = parse(url, work);
@@ -239,10 +244,17 @@ void url_free(struct url *url)
     memset(url, 0, sizeof *url);
 }
 
+/* "prefix.*" stands for every name that begins so, and goes on; "*" for every name. */
+static bool is_prefixed(const char *name, const char *known)
+{
+    size_t size = strlen(known);
+    return size > 0 && known[size - 1] == '*' && strncmp(name, known, size - 1) == 0 && name[size - 1] != '\0';
+}
+
 static bool is_known(const char *name, const char *const *known)
 {
     for (; known != NULL && *known != NULL; known++)
-        if (strcmp(name, *known) == 0 || strcmp(*known, "*") == 0)
+        if (strcmp(name, *known) == 0 || is_prefixed(name, *known))
             return true;
     return false;
 }

@@ -39,7 +39,7 @@ struct bcast_param {
 };
 
 struct bcast_url {
-    const char *text;                            /* as given, with any password replaced by ***: for logs and errors */
+    const char *text;                            /* as given, without passwords and secrets: for logs and errors */
     const char *raw;                             /* as given: for client libraries that want it; never to be shown */
     const char *scheme, *user, *password, *path; /* path without its leading slash */
     const struct bcast_host *hosts;
@@ -50,7 +50,7 @@ struct bcast_url {
 
 /* One channel, or pattern, that the library wants to receive. It belongs to the library and stays where it is from
  * `subscribe` until `unsubscribe` has returned. The backend may use `state` and `position` as it likes; they are zero
- * at first, and survive a reconnect. */
+ * at first, and survive a reconnect. While `state` is not NULL, `unsubscribe` comes also without a connection. */
 struct bcast_topic {
     const char *name; /* also NUL-terminated */
     size_t size;
@@ -155,14 +155,15 @@ struct bcast_backend {
     uint32_t version;           /* BCAST_BACKEND_VERSION */
     const char *name;           /* for texts: "redis" */
     const char *const *schemes; /* NULL-terminated: {"redis", "rediss", NULL}; NULL: only for bcast_open_backend */
-    /* NULL-terminated: URL parameters it understands; all others are refused. NULL: none. "*": any, as only `open` (its
-     * client library) knows them; then it is `open` that must refuse the others, by name. */
+    /* NULL-terminated: URL parameters it understands; all others are refused. "prefix.*": whatever begins with "prefix."
+     * passes, "*": whatever there is, as only `open` (its client library) knows them; it is `open` then that must refuse
+     * what it does not know, by name. NULL: none. */
     const char *const *params;
 
     /* Takes the URL apart and makes the backend's own state; no I/O. On failure writes setup->error. */
     int (*open)(const struct bcast_backend_setup *setup, struct bcast_sink *sink, void **self);
     /* Frees it. Connections have been closed by `disconnect` before, but not in a forked child, where nothing may be said
-     * to the broker. Topics that were not unsubscribed are still there. */
+     * to the broker. Topics that were not unsubscribed are still there. Nobody may call the sink once it has returned. */
     void (*close)(void *self);
     /* Fills in `can` and the limits. The same for as long as it is open. With `self` NULL, nothing is open: what it can
      * at most, whatever the URL and the broker; bcast_backend_info asks so, from any thread. */

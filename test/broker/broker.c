@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define PATIENCE_S 60
-#define PORTS_MAX 6
+#define PORTS_MAX 7
 #define ARGS_MAX 64
 #define VALUES_MAX 32
 #define FILES_MAX 32
@@ -46,6 +46,7 @@ struct broker {
 
 static bool redis_answers(struct broker *b);
 static bool postgres_answers(struct broker *b);
+static bool kafka_answers(struct broker *b);
 
 static const struct kind kinds[] = {
     {"redis", "redis.sh", 1, redis_answers, 0},
@@ -61,6 +62,8 @@ static const struct kind kinds[] = {
     {"postgres_tls", "postgres.sh", 1, postgres_answers, SIGINT},
     {"postgres_standby", "postgres.sh", 1, postgres_answers, SIGINT},
     {"pgbouncer", "postgres.sh", 2, postgres_answers, 0},
+    {"kafka", "kafka.sh", 7, kafka_answers, 0},
+    {"kafka_no_create", "kafka.sh", 7, kafka_answers, 0},
 };
 #define KINDS (sizeof kinds / sizeof kinds[0])
 
@@ -117,6 +120,22 @@ static bool postgres_answers(struct broker *b)
     char name[40], answer[200];
     snprintf(name, sizeof name, ".s.PGSQL.%u", broker_port(b));
     return ask_at(b, name, greeting, sizeof greeting, answer, sizeof answer) && answer[0] == 'R';
+}
+
+/* It listens for clients when it is ready to serve them: whoever is told what it can do, finds it so. */
+static bool kafka_answers(struct broker *b)
+{
+    static const char versions[14] = {0, 0,  0, 10 /* bytes follow */, 0, 18 /* ApiVersions */, 0, 0, 0, 0, 0,
+                                      1, -1, -1};
+    struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char answer[200];
+    where.sin_port = htons((in_port_t)broker_port(b));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool good = fd >= 0 && connect(fd, (struct sockaddr *)&where, sizeof where) == 0 &&
+                ask(fd, versions, sizeof versions, answer, sizeof answer);
+    if (fd >= 0)
+        close(fd);
+    return good;
 }
 
 /* ------------------------------------------------------------------------------------------------------- waiting -- */

@@ -311,19 +311,21 @@ static void end_broadcast(struct bcast *b)
 
 /* -------------------------------------------------------------------------------------------------------- rounds -- */
 
-/* Payloads are any bytes: some brokers have another URL for those. */
-static const char *url_of(struct broker *broker)
+/* A broker that tells its clients where they shall connect has a URL of its own for those who go through a proxy; and
+ * payloads are any bytes, for which some have another URL, too. */
+static const char *url_of(struct round *round, bool far)
 {
-    if (broker == NULL)
+    if (round->broker == NULL)
         return "memory://campaign";
-    const char *url = broker_value(broker, "URL_BINARY");
-    return url != NULL ? url : broker_url(broker);
+    const char *proxied = far ? broker_value(round->broker, "URL_PROXIED") : NULL;
+    const char *binary = broker_value(round->broker, "URL_BINARY");
+    return proxied != NULL ? proxied : binary != NULL ? binary : broker_url(round->broker);
 }
 
 /* The broker's URL, with the scheme asked for, and another port. */
-static void make_url(struct round *round, unsigned port, char *out, size_t size)
+static void make_url(struct round *round, bool far, unsigned port, char *out, size_t size)
 {
-    const char *url = url_of(round->broker);
+    const char *url = url_of(round, far);
     const char *rest = strstr(url, "://");
     char digits[16];
     int scheme = (int)(rest - url);
@@ -346,8 +348,8 @@ static void open_both(struct round *round)
     char near[500], far[500];
     open_options.open_timeout_ms = PATIENCE_MS;
     open_options.publish_timeout_ms = 500;
-    make_url(round, round->broker != NULL ? broker_port(round->broker) : 0, near, sizeof near);
-    make_url(round, round->proxy != NULL ? proxy_port(round->proxy) : 0, far, sizeof far);
+    make_url(round, false, round->broker != NULL ? broker_port(round->broker) : 0, near, sizeof near);
+    make_url(round, true, round->proxy != NULL ? proxy_port(round->proxy) : 0, far, sizeof far);
     CHECK(bcast_open(near, &open_options, &round->near) == BCAST_OK, "open %s", near);
     CHECK(bcast_open(far, &open_options, &round->far) == BCAST_OK, "open %s", far);
 }
@@ -357,7 +359,10 @@ static void begin_broker(struct round *round)
     if (strcmp(options->kind, "memory") == 0)
         return;
     CHECK(broker_start(options->kind, &round->broker) == 0, "no broker");
-    CHECK(proxy_start("127.0.0.1", broker_port(round->broker), 0, &round->proxy) == 0, "no proxy");
+    const char *behind = broker_value(round->broker, "PROXIED_PORT"), *at = broker_value(round->broker, "PROXY_PORT");
+    unsigned port = behind != NULL ? (unsigned)strtoul(behind, NULL, 10) : broker_port(round->broker);
+    CHECK(proxy_start("127.0.0.1", port, at != NULL ? (unsigned)strtoul(at, NULL, 10) : 0, &round->proxy) == 0,
+          "no proxy");
 }
 
 static void end_broker(struct round *round)

@@ -59,10 +59,6 @@ static void passwords_are_hidden(void **state)
         {"a://h/x:y@z", "a://h/x:y@z"},
         {"a://u:1/secret@h", "a://u:***@h"}, /* somebody forgot to encode it */
         {"a://u:1?secret=@h", "a://u:***@h"},
-        {"a://h?password=secret", "a://h?password=***"},
-        {"a://h?user=u&sslpassword=secret&x=y&password=1", "a://h?user=u&sslpassword=***&x=y&password=*"},
-        {"a://h?p%61ssword=secret&", "a://h?p%61ssword=***&"},
-        {"a://u:secret@h/?password=&words=x", "a://u:***@h/?password=&words=x"},
     };
     struct url url;
     (void)state;
@@ -111,11 +107,45 @@ static void unknown_params(void **state)
     url_free(&url);
 }
 
+/* Parameters that are secrets are not shown, wherever they are. */
+static void secrets_in_parameters(void **state)
+{
+    static const char *const table[][2] = {
+        {"k://h?a.password=hidden&b=1", "k://h?a.password=***&b=1"},
+        {"k://h?b=1&client.secret=hidden", "k://h?b=1&client.secret=***"},
+        {"k://h?password=ab&secret=&c=2", "k://h?password=**&secret=&c=2"},
+        {"k://h?p%61ssword=hidden&", "k://h?p%61ssword=***&"},
+        {"k://u:hidden@h?passwords=seen", "k://u:***@h?passwords=***"},
+        {"k://h?pass=1&word=password", "k://h?pass=1&word=password"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        struct url url;
+        must(url_parse(&url, table[i][0]));
+        assert_string_equal(url.parts.text, table[i][1]);
+        url_free(&url);
+    }
+}
+
+static void parameters_by_prefix(void **state)
+{
+    static const char *const known[] = {"a", "k.*", NULL};
+    static const char *const good[] = {"k://h?a=1&k.x=2", "k://h?k.x.y=2"}, *const bad[] = {"k://h?k.=1", "k://h?kx=1"};
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        struct url url;
+        must(url_parse(&url, i < 2 ? good[i] : bad[i - 2]));
+        must_be(i < 2 ? BCAST_OK : BCAST_ERR_URL, url_check_params(&url.parts, known));
+        url_free(&url);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_url), cmocka_unit_test(absent_parts),   cmocka_unit_test(passwords_are_hidden),
-        cmocka_unit_test(malformed), cmocka_unit_test(unknown_params),
+        cmocka_unit_test(secrets_in_parameters), cmocka_unit_test(parameters_by_prefix), cmocka_unit_test(whole_url),
+        cmocka_unit_test(absent_parts),          cmocka_unit_test(passwords_are_hidden), cmocka_unit_test(malformed),
+        cmocka_unit_test(unknown_params),
     };
     return cmocka_run_group_tests_name("url", tests, NULL, NULL);
 }
