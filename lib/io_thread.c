@@ -168,9 +168,21 @@ static int sink_message(struct bcast_sink *sink, struct bcast_topic *is, const s
     return status;
 }
 
-static void sink_fetched(struct bcast_sink *sink, uint64_t request, const struct bcast_incoming *message, int status)
+static int sink_fetched(struct bcast_sink *sink, uint64_t request, const struct bcast_incoming *message)
 {
-    (void)sink, (void)request, (void)message, (void)status; /* nobody asks yet */
+    (void)sink, (void)request, (void)message; /* nobody asks yet */
+    return BCAST_TIMEOUT;
+}
+
+static void sink_fetch_gap(struct bcast_sink *sink, uint64_t request, enum bcast_gap_reason reason, uint64_t lost,
+                           enum bcast_count count)
+{
+    (void)sink, (void)request, (void)reason, (void)lost, (void)count;
+}
+
+static void sink_fetch_ended(struct bcast_sink *sink, uint64_t request, const struct bcast_fetch_end *end)
+{
+    (void)sink, (void)request, (void)end;
 }
 
 /* ------------------------------------------------------------------------------------------ what else a sink does -- */
@@ -378,6 +390,8 @@ static const struct bcast_sink sink_calls = {
     .gap = sink_gap,
     .result = io_sink_result,
     .fetched = sink_fetched,
+    .fetch_gap = sink_fetch_gap,
+    .fetch_ended = sink_fetch_ended,
     .watch = sink_watch,
     .alarm = sink_alarm,
     .wake = sink_wake,
