@@ -115,7 +115,8 @@ static bool attach(struct feed *feed)
 {
     struct bcast *b = feed->io->b;
     pthread_mutex_lock(&b->mutex);
-    feed->attached = feed->cursor != NULL && cursor_open(feed->cursor, &feed->channel->ring, NULL);
+    if (feed->cursor != NULL) /* else it is cancelled, and the last word on `attached` was spoken */
+        feed->attached = cursor_open(feed->cursor, &feed->channel->ring, NULL);
     bool good = feed->attached || feed->cursor == NULL;
     pthread_mutex_unlock(&b->mutex);
     return good;
