@@ -4,9 +4,9 @@
 #include <stdio.h>
 
 /* Redis Streams: a channel is a stream, a message an entry of it: the data in the field "message", the key in "key", each
- * header in a field of its own name. XADD goes over one connection, reading over the other. */
+ * header in a field of its own name. XADD goes over one connection, and what is asked of the past; reading over the other. */
 
-/* -------------------------------------------------------------------------------------------------------- topics -- */
+/* ------------------------------------------------------------------------------------------------------- topics -- */
 
 static struct stream_topic *topic_new(struct streams *self, struct bcast_topic *topic)
 {
@@ -68,13 +68,12 @@ static void streams_unsubscribe(void *context, struct bcast_topic *const *topics
             topic_drop(context, topics[i]->state); /* the waiting XREAD may still bring something of it, to nobody */
 }
 
-/* ------------------------------------------------------------------------------------------------------- answers -- */
+/* ------------------------------------------------------------------------------------------------------ answers -- */
 
 static void take_info_refusal(struct streams *self, struct stream_topic *stream, const struct redis_element *element)
 {
-    static const char none[] = "ERR no such key";
     struct bcast_topic *topic = stream->topic;
-    if (topic == NULL || (element->size == sizeof none - 1 && memcmp(element->text, none, element->size) == 0))
+    if (topic == NULL || redis_info_is_none(element))
         return;
     topic_drop(self, stream);
     redis_tell_refusal(self->redis, topic, element);
@@ -85,7 +84,7 @@ static void take_element(void *context, enum redis_side side, const struct redis
 {
     struct streams *self = context;
     (void)side;
-    if (redis_out_element(&self->out, ask, element))
+    if (redis_out_element(&self->out, ask, element) || redis_fetch_element(&self->fetches, ask, element))
         return;
     switch (ask->kind) {
     case STREAM_ASK_ID:
@@ -124,6 +123,8 @@ static void take_answer(void *context, enum redis_side side, const struct redis_
     struct streams *self = context;
     struct stream_topic *stream = ask->what;
     (void)side;
+    if (redis_fetch_answered(&self->fetches, ask))
+        return;
     if (ask->kind == STREAM_ASK_INFO) {
         begin_topic(self, stream);
         redis_stream_answered(stream);
@@ -137,7 +138,7 @@ static void take_answer(void *context, enum redis_side side, const struct redis_
 static void take_dropped(void *context, enum redis_side side, const struct redis_ask *ask)
 {
     (void)context, (void)side;
-    if (ask->what != NULL)
+    if (ask->kind == STREAM_ASK_INFO) /* fetches are forgotten with the connection */
         redis_stream_answered(ask->what);
 }
 
@@ -162,7 +163,7 @@ static void take_connection(void *context)
     self->sink->connected(self->sink);
 }
 
-/* ---------------------------------------------------------------------------------------------------- publishing -- */
+/* --------------------------------------------------------------------------------------------------- publishing -- */
 
 static bool send_message(struct redis_out *out, const struct bcast_outgoing *message)
 {
@@ -212,7 +213,7 @@ static int streams_check(void *context, const struct bcast_outgoing *message, ch
     return redis_out_check(&((struct streams *)context)->out, message, error, error_size);
 }
 
-/* ----------------------------------------------------------------------------------------------------- the calls -- */
+/* ---------------------------------------------------------------------------------------------------- the calls -- */
 
 static const struct redis_calls calls = {
     .connected = take_connection,
@@ -237,6 +238,22 @@ static void streams_disconnect(void *context)
 {
     redis_disconnect(context);
     forget_reading(context);
+    redis_fetch_forget(&((struct streams *)context)->fetches);
+}
+
+static void streams_fetch(void *context, const struct bcast_fetch *fetch)
+{
+    redis_fetch_begin(&((struct streams *)context)->fetches, fetch);
+}
+
+static size_t streams_position(void *context, const struct bcast_topic *topic, char *buffer, size_t size)
+{
+    char text[REDIS_ID_BYTES];
+    const struct stream_topic *stream = topic->state;
+    const struct redis_id none = {0, 0};
+    (void)context;
+    redis_id_write(text, stream != NULL ? stream->at : none);
+    return (size_t)snprintf(buffer, size, "%s", text);
 }
 
 static void streams_resume(void *context, struct bcast_topic *topic)
@@ -253,6 +270,7 @@ static void streams_close(void *context)
     struct streams *self = context;
     redis_close(self->redis);
     forget_reading(self);
+    redis_fetch_forget(&self->fetches);
     while (self->all != NULL)
         topic_drop(self, self->all);
     names_fini(&self->names);
@@ -280,6 +298,8 @@ static int streams_open(const struct bcast_backend_setup *setup, struct bcast_si
     /* A connection that waits answers nothing else: it has to come back before it is taken for dead. */
     self->wait_ms = redis_ping_ms(self->redis) / 2;
     self->out = (struct redis_out){self->redis, {.sink = sink}, send_message};
+    self->fetches.redis = self->redis;
+    self->fetches.sink = sink;
     *out = self;
     return BCAST_OK;
 }
@@ -315,4 +335,6 @@ const struct bcast_backend bcast_backend_redis_stream = {
     .subscribe = streams_subscribe,
     .unsubscribe = streams_unsubscribe,
     .resume = streams_resume,
+    .fetch = streams_fetch,
+    .position = streams_position,
 };

@@ -4,12 +4,12 @@
  * As long as little happens, one XREAD waits for all streams. A stream of which more than a few entries came is *busy*: it
  * is read in transactions that ask XINFO first, so that nothing can be trimmed between the two, and how many entries are
  * missing is known, and said where they are missing. What the waiting XREAD brought of it is not used.
- * Knows redis, redis_entry, redis_out, names, backend.h. */
+ * Knows redis, redis_fetch, redis_out, names, backend.h. */
 #ifndef NET_REDIS_STREAM_H
 #define NET_REDIS_STREAM_H
 
 #include "names.h"
-#include "redis_entry.h"
+#include "redis_fetch.h"
 #include "redis_out.h"
 
 #define STREAM_FEW 8 /* entries of a stream that the waiting XREAD asks for, at most; as many mean that it is busy */
@@ -17,7 +17,7 @@
 #define STREAM_BUSY_MOST 64 /* streams in one transaction */
 
 enum {
-    STREAM_ASK_ID = REDIS_OTHERS,
+    STREAM_ASK_ID = REDIS_FETCH_OTHERS,
     STREAM_ASK_INFO,
     STREAM_ASK_UNBLOCK,
     STREAM_ASK_WAIT,
@@ -42,6 +42,7 @@ struct streams {
     struct redis *redis; /* first: see redis.h */
     struct bcast_sink *sink;
     struct redis_out out;
+    struct redis_fetches fetches;
     struct names names;
     struct stream_topic *all, *checked; /* checked: the last one that was looked after while nothing came */
     uint64_t maxlen, wait_ms;

@@ -2,11 +2,18 @@
 
 #define BATCH_BYTES (4u << 20) /* of one transaction, about, if entries are large */
 
-/* ----------------------------------------------------------------------------------------------- what was missed -- */
+/* ---------------------------------------------------------------------------------------------- what was missed -- */
 
 static void gap(struct streams *self, struct stream_topic *stream, uint64_t lost, enum bcast_count count)
 {
     self->sink->gap(self->sink, stream->topic, BCAST_GAP_TRIMMED, lost, count);
+}
+
+/* A gap was told, and there is no entry up to `at`: who goes on from where we are shall not be told it again. */
+static void move_on(struct stream_topic *stream, struct redis_id at)
+{
+    if (redis_id_compare(at, stream->at) > 0)
+        stream->at = at;
 }
 
 /* The stream begins anew: nobody knows what it had held behind our place. */
@@ -33,6 +40,7 @@ static void judge(struct streams *self, struct stream_topic *stream, const struc
     else if (info->counts && stream->counted && info->length <= info->added && removed > stream->index) {
         gap(self, stream, removed - stream->index, BCAST_EXACT);
         stream->index = removed;
+        move_on(stream, info->length != 0 ? redis_id_before(info->oldest) : info->last);
     }
 }
 
@@ -41,13 +49,15 @@ static void judge_end(struct streams *self, struct stream_topic *stream, const s
 {
     if (!info->counts)
         return;
-    if (stream->counted && info->added > stream->index) /* deleted in the middle of what we had not read yet */
+    if (stream->counted && info->added > stream->index) { /* deleted in the middle of what we had not read yet */
         gap(self, stream, info->added - stream->index, BCAST_EXACT);
+        move_on(stream, info->last);
+    }
     stream->index = info->added;
     stream->counted = true;
 }
 
-/* --------------------------------------------------------------------------------------------- what XREAD brings -- */
+/* -------------------------------------------------------------------------------------------- what XREAD brings -- */
 
 /* The entry is whole. */
 static void deliver(struct streams *self)
