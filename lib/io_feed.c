@@ -8,14 +8,15 @@
 
 /* How a subscription gets from where it wants to begin to the channel's ring. Until its answers say that there is no more,
  * pages go into its past (PAGES), which takes no more than the reader lets it: it blocks, and the rest of a page is asked
- * for again. Then its cursor is put at the end of the channel's ring, where the topic stands at this moment, and what was
- * published between the last page and that place is fetched too (LAST): little, and the cursor holds back the rest. */
+ * for again. Then its cursor is put at the end of the channel's ring, where the topic stands at this moment (ATTACH), and
+ * what was published between the last page and that place is fetched too (LAST): little, and the cursor holds back the
+ * rest. What calls the backend is done in a step, never in the backend's own calls to the sink. */
 
 #define PAGE_MESSAGES 256
 #define PAGE_BYTES ((size_t)1 << 20)
 #define PLACE_BYTES 256 /* of a topic's position; more is allocated */
 
-enum phase { FEED_BEGIN, FEED_WHERE, FEED_PAGES, FEED_LAST, FEED_SEAM, FEED_ENDED };
+enum phase { FEED_BEGIN, FEED_WHERE, FEED_PAGES, FEED_ATTACH, FEED_LAST, FEED_SEAM, FEED_ENDED };
 
 struct feed {
     struct inquiry inquiry; /* first */
@@ -34,6 +35,7 @@ struct feed {
     /* The I/O thread's alone. */
     enum phase phase;
     bool placed;        /* `marks` was set by the caller: where it begins */
+    bool given_up;      /* the broker will not tell the rest */
     struct inlet inlet; /* into the past; no channel: there is none. A reference */
     struct marks *at;   /* behind what is in there */
     char *from, *until; /* texts of what is asked for */
@@ -113,7 +115,8 @@ static bool attach(struct feed *feed)
 {
     struct bcast *b = feed->io->b;
     pthread_mutex_lock(&b->mutex);
-    feed->attached = feed->cursor != NULL && cursor_open(feed->cursor, &feed->channel->ring, NULL);
+    if (feed->cursor != NULL) /* else it is cancelled, and the last word on `attached` was spoken */
+        feed->attached = cursor_open(feed->cursor, &feed->channel->ring, NULL);
     bool good = feed->attached || feed->cursor == NULL;
     pthread_mutex_unlock(&b->mutex);
     return good;
@@ -131,7 +134,7 @@ static void begin_now(struct feed *feed, char *place)
     begun(feed, status, status == BCAST_OK ? "" : bcast_error_text());
 }
 
-/* The last page was the last: without memory it is tried again with the next step. */
+/* Without memory, or while the broker is away, it is tried again with the next step. */
 static void attach_last(struct feed *feed)
 {
     struct topic *topic = topic_of(feed);
@@ -143,7 +146,7 @@ static void attach_last(struct feed *feed)
         return;
     }
     feed->until = place;
-    feed->phase = FEED_LAST;
+    feed->phase = feed->given_up ? FEED_SEAM : FEED_LAST;
 }
 
 /* -------------------------------------------------------------------------------------------------------- asking -- */
@@ -211,10 +214,7 @@ static void on_page(struct feed *feed, const struct bcast_fetch_end *end)
         return; /* then it is behind the last message, as it was noted */
     if (feed->inquiry.enough || end->more_newer)
         return;
-    if (feed->phase == FEED_LAST)
-        feed->phase = FEED_SEAM;
-    else
-        attach_last(feed);
+    feed->phase = feed->phase == FEED_LAST ? FEED_SEAM : FEED_ATTACH;
 }
 
 /* Nothing more can be had of the past, though it had begun. */
@@ -223,10 +223,8 @@ static void give_up(struct feed *feed, const char *reason)
     log_write(&feed->io->b->settings.log, BCAST_LOG_ERROR, "%s: history of '%s': %s", backend_of(feed->io)->name,
               feed->channel->name, reason != NULL ? reason : "");
     io_in_gap(feed->io, &feed->inlet, &(struct gap_record){0, BCAST_GAP_BROKER, BCAST_COUNT_UNKNOWN});
-    if (feed->phase == FEED_PAGES)
-        attach_last(feed);
-    if (feed->phase == FEED_LAST)
-        feed->phase = FEED_SEAM;
+    feed->given_up = true;
+    feed->phase = feed->phase == FEED_LAST ? FEED_SEAM : FEED_ATTACH;
 }
 
 static void on_end(struct inquiry *inquiry, const struct bcast_fetch_end *end)
@@ -283,6 +281,8 @@ static void step(struct feed *feed)
 {
     if (feed->phase == FEED_BEGIN)
         begin(feed);
+    if (feed->phase == FEED_ATTACH)
+        attach_last(feed);
     if (feed->phase == FEED_SEAM)
         put_seam(feed);
     if (feed->inquiry.asked)

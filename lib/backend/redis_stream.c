@@ -308,7 +308,7 @@ static void streams_capabilities(void *context, struct bcast_capabilities *out)
 {
     (void)context;
     out->can = BCAST_CAN_BINARY | BCAST_CAN_CONFIRM | BCAST_CAN_PROCESSES | BCAST_CAN_IDS | BCAST_CAN_TIMESTAMPS |
-               BCAST_CAN_KEYS | BCAST_CAN_HEADERS | BCAST_CAN_RESUME | BCAST_CAN_BLOCK;
+               BCAST_CAN_KEYS | BCAST_CAN_HEADERS | BCAST_CAN_RESUME | BCAST_CAN_HISTORY | BCAST_CAN_BLOCK;
     out->max_message_bytes = 512u << 20;
 }
 
