@@ -155,6 +155,10 @@ static void test_nothing(void **state)
     forwards.until = "3-1";
     answer = alone_fetch(a, &forwards); /* nobody was ever there */
     expect_gap_first(answer, BCAST_COUNT_UNKNOWN, 0, 1, 3);
+    raw_ask(server, "XADD y 18446744073709551615-18446744073709551615 message last");
+    forwards.channel = "y"; /* but here somebody was */
+    forwards.until = NULL;
+    expect_nothing(alone_fetch(a, &forwards), forwards.position);
     close(server);
     alone_close(a);
     broker_end(broker);
@@ -322,8 +326,14 @@ static void test_bounds(void **state)
     int server = raw_open(broker);
     struct bcast_fetch fetch = behind("x", 1000, "10-1");
     fill(server, "x", 1, 500);
-    fetch.until = "20-1";
+    fetch.until = "42-1";
+    fetch.limit = 32; /* which is what the first reply has at most: no one more is asked for */
     struct answer *answer = alone_fetch(a, &fetch);
+    expect(answer, 11, 32);
+    expect_more(answer, true, false);
+    fetch.until = "20-1";
+    fetch.limit = 1000;
+    answer = alone_fetch(a, &fetch);
     expect(answer, 11, 10);
     expect_more(answer, true, false); /* behind `until` nobody asks */
     fetch.until = "20-0";
@@ -333,6 +343,8 @@ static void test_bounds(void **state)
     answer = alone_fetch(a, &fetch);
     expect(answer, 11, 9);
     expect_more(answer, true, true);
+    fetch.until = "19-9"; /* the next one is behind it */
+    expect_more(alone_fetch(a, &fetch), true, false);
     fetch.until = "5-1";
     expect_nothing(alone_fetch(a, &fetch), "10-1");
     fetch = of("x", 1000);
@@ -357,6 +369,8 @@ static void test_bounds(void **state)
     expect_more(answer, false, false);
     fetch.limit = 100;
     expect_more(alone_fetch(a, &fetch), true, false);
+    fetch.limit = 101; /* as many as there are */
+    expect_more(alone_fetch(a, &fetch), false, false);
     close(server);
     alone_close(a);
     broker_end(broker);
@@ -415,6 +429,13 @@ static void test_limit_bytes(void **state)
             assert_string_equal(answer->older, text("%zu-0", backwards ? 401 - count : 1));
             assert_string_equal(answer->newer, text("%zu-1", backwards ? 400 : count));
         }
+    raw_ask(server, "CONFIG RESETSTAT");
+    struct bcast_fetch fetch = of("x", 1000);
+    fetch.limit_bytes = 1;
+    (void)alone_fetch(a, &fetch); /* by now it is known how large they are: the server is not asked for much more */
+    const char *bytes = strstr(raw_ask(server, "INFO stats"), "total_net_output_bytes:");
+    assert_non_null(bytes);
+    assert_in_range(strtoul(strchr(bytes, ':') + 1, NULL, 10), 1000, 20000);
     close(server);
     alone_close(a);
     broker_end(broker);
