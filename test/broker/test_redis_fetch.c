@@ -609,17 +609,19 @@ static void test_trimmed_meanwhile(void **state)
     for (unsigned round = 0; round < 3; round++) {
         raw_ask(trimmer.server, "DEL x");
         fill(trimmer.server, "x", 1, 3000);
+        if (round == 0)
+            raw_ask(trimmer.server, "XTRIM x MAXLEN 2500"); /* nobody stood there */
         struct bcast_fetch fetch = behind("x", 10000, round == 0 ? NULL : round == 1 ? "0-0" : "5-1");
         trimmer.at = 10;
         struct answer *answer = alone_fetch(a, &fetch);
-        unsigned first = round == 2 ? 6 : 1, before = 0;
+        unsigned first = round == 0 ? 501 : round == 1 ? 1 : 6, before = 0;
         assert_int_equal(answer->gaps, 1);
         for (; !answer->tale.all[before].is_gap; before++)
             expect_told(&answer->tale.all[before], first + before);
         const struct told *gap = &answer->tale.all[before];
         assert_in_range(before, 10, 256);
         assert_int_equal(gap->count, round == 2 ? BCAST_COUNT_UNKNOWN : BCAST_EXACT);
-        assert_int_equal(gap->lost, round == 2 ? 0 : 2900 - before);
+        assert_int_equal(gap->lost, round == 2 ? 0 : 2901 - first - before);
         assert_int_equal(answer->messages, before + 100);
         for (unsigned i = 0; i < 100; i++)
             expect_told(&answer->tale.all[before + 1 + i], 2901 + i);
@@ -652,6 +654,10 @@ static void test_deleted_by_id(void **state)
     answer = alone_fetch(a, &fetch);
     assert_int_equal(answer->gaps, 1);
     assert_true(answer->tale.all[3].is_gap);
+    fetch.position = NULL; /* who stood nowhere has missed nothing */
+    answer = alone_fetch(a, &fetch);
+    assert_int_equal(answer->gaps, 0);
+    assert_int_equal(answer->messages, 9);
     fetch = behind("x", 2, "3-1"); /* one page only is told */
     assert_int_equal(alone_fetch(a, &fetch)->gaps, 1);
     fetch.position = "5-1";
@@ -691,8 +697,12 @@ static void test_made_again(void **state)
     expect_gap_first(alone_fetch(a, &fetch), BCAST_COUNT_UNKNOWN, 0, 1, 200);
     fetch.backwards = 1;
     expect(alone_fetch(a, &fetch), 300, 300);
+    raw_ask(server, "XTRIM x MAXLEN 100"); /* it is said once */
+    fetch = behind("x", 1000, "900-1");
+    expect_gap_first(alone_fetch(a, &fetch), BCAST_COUNT_UNKNOWN, 0, 201, 100);
+    raw_ask(server, "DEL x");
 
-    fill(server, "x", 301, 1000); /* while it is being told */
+    fill(server, "x", 1, 1000); /* while it is being told */
     alone_on_fetched(a, trim_once, &trimmer);
     trimmer.at = 10;
     fetch = behind("x", 1000, "0-0");
@@ -700,6 +710,14 @@ static void test_made_again(void **state)
     assert_in_range(answer->messages, 10, 256);
     expect(answer, 1, (unsigned)answer->messages);
     expect_more(answer, false, false);
+    fill(server, "x", 1, 1000);
+    trimmer =
+        (struct trimmer){server, 10, "EVAL \"redis.call('DEL','x') redis.call('XADD','x','3-1','message','3')\" 0"};
+    answer = alone_fetch(a, &fetch);
+    assert_in_range(answer->messages, 10, 256);
+    expect(answer, 1, (unsigned)answer->messages);
+    fetch.position = answer->newer; /* whoever goes on is told */
+    expect_gap_first(alone_fetch(a, &fetch), BCAST_COUNT_UNKNOWN, 0, 3, 1);
     close(server);
     alone_close(a);
     broker_end(broker);
