@@ -167,7 +167,8 @@ struct bcast_fetch_end {
     /* The positions before the oldest and behind the newest of what was told (with only_where: would have been). If that was
      * nothing: where the answer would have begun, forwards; both the same. */
     const char *older, *newer;
-    int more_older, more_newer; /* is there anything before, and behind, as far as is known? */
+    int more_older,
+        more_newer; /* is there anything before (since_us), and behind (up to `until`), as far as is known? */
 };
 
 /* What a backend without a wire wants of the library. */
