@@ -100,6 +100,12 @@ static char *write_edge(const struct kafka_fetch *fetch, bool newer)
     return text;
 }
 
+/* Behind what could be wanted of it. */
+static int64_t last_wanted(const struct kafka_fetch *fetch, const struct kafka_fetch_part *part)
+{
+    return fetch->until.list != NULL ? part->to : part->high;
+}
+
 /* The library may ask for more, or leave, while it is told: so by then this one is off the list, and given to be dropped.
  * Its own memory stays until that has come back to this thread. */
 static void finish(struct kafka *kafka, struct kafka_fetch *fetch, int status)
@@ -108,7 +114,7 @@ static void finish(struct kafka *kafka, struct kafka_fetch *fetch, int status)
     struct bcast_fetch_end end = {.status = BCAST_OK, .older = older, .newer = newer};
     for (size_t i = 0; i < fetch->part_count; i++) {
         end.more_older |= edge(fetch, &fetch->parts[i], false) > fetch->parts[i].low;
-        end.more_newer |= edge(fetch, &fetch->parts[i], true) < fetch->parts[i].high;
+        end.more_newer |= edge(fetch, &fetch->parts[i], true) < last_wanted(fetch, &fetch->parts[i]);
     }
     kafka->fetches = fetch->next;
     kafka->fetch_ns = INT64_MAX;
