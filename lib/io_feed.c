@@ -12,8 +12,8 @@
  * what was published between the last page and that place is fetched too (LAST): little, and the cursor holds back the
  * rest. What calls the backend is done in a step, never in the backend's own calls to the sink. */
 
-#define PAGE_MESSAGES 256
-#define PAGE_BYTES ((size_t)1 << 20)
+#define PAGE_MESSAGES 2048 /* a broker may need milliseconds for one, in which a publisher sends thousands */
+#define PAGE_BYTES ((size_t)4 << 20)
 #define PLACE_BYTES 256 /* of a topic's position; more is allocated */
 
 enum phase { FEED_BEGIN, FEED_WHERE, FEED_PAGES, FEED_ATTACH, FEED_LAST, FEED_SEAM, FEED_ENDED };
@@ -146,7 +146,7 @@ static void attach_last(struct feed *feed)
         return;
     }
     feed->until = place;
-    feed->phase = feed->given_up ? FEED_SEAM : FEED_LAST;
+    feed->phase = feed->given_up || marks_cover(feed->at, place) ? FEED_SEAM : FEED_LAST;
 }
 
 /* -------------------------------------------------------------------------------------------------------- asking -- */
@@ -346,7 +346,7 @@ void io_feed_unref(struct feed *feed)
 int io_feed_begin(struct io *io, const struct feed_setup *setup, struct feed **out)
 {
     struct feed *feed = memory_get(sizeof *feed);
-    struct marks *at = marks_new(NULL); /* it only counts */
+    struct marks *at = marks_new(io->b->backend->order);
     if (feed == NULL || at == NULL) {
         memory_put(feed);
         marks_unref(at);

@@ -33,13 +33,15 @@ struct marks *marks_new(mark_order *order); /* with one reference; NULL: no memo
 struct marks *marks_ref(struct marks *marks);
 void marks_unref(struct marks *marks); /* NULL is allowed */
 
-/* With the mutex, like the next four. BCAST_OK, NOMEM, or INVALID: it is no list of ids. NOMEM leaves it as it was. */
+/* With the mutex, like the next five. BCAST_OK, NOMEM, or INVALID: it is no list of ids. NOMEM leaves it as it was. */
 int marks_set(struct marks *marks, const char *position);
 int marks_note(struct marks *marks, const char *id);
 /* Of every part, what comes next may have been had, or (false) not. */
 void marks_doubt(struct marks *marks, bool doubtful);
 bool marks_has(struct marks *marks,
                const char *id); /* that message was had; if not, what follows in its part was not either */
+bool marks_cover(const struct marks *marks,
+                 const char *position); /* nothing of what is behind them is in front of it */
 /* As a position: its length; writes no more than `size` bytes, with the NUL. */
 size_t marks_write(const struct marks *marks, char *buffer, size_t size);
 

@@ -8,8 +8,8 @@
 #include "position.h"
 #include "sources.h"
 
-#define MOST_MESSAGES 1024 /* that wait in a past */
-#define MOST_BYTES ((uint64_t)4 << 20)
+#define MOST_MESSAGES 4096 /* that wait in a past */
+#define MOST_BYTES ((uint64_t)8 << 20)
 
 static bool wanted(const struct sub_settings *settings)
 {
@@ -162,6 +162,7 @@ void sub_pass_seam(struct bcast_sub *sub, struct source *past)
     pthread_mutex_lock(&sub->b->mutex);
     struct source *source = past->course->other;
     if (source != NULL) { /* else it was removed, and the past with it */
+        source->course->joining = true;
         past->course->other = source->course->other = NULL;
         bell_put_rung(&sub->bell, &source->cursor.waiter); /* it was not armed yet */
     }
@@ -173,7 +174,8 @@ void sub_pass_seam(struct bcast_sub *sub, struct source *past)
 /* With the mutex: a source in the place of one that was overtaken, from where its reader stands. */
 static bool replace(struct bcast_sub *sub, struct source *source)
 {
-    struct sub_settings settings = {.policy = CURSOR_BLOCK, .shared = sub->shared, .limits = source->cursor.limits};
+    struct sub_settings settings = {
+        .policy = source->cursor.policy, .shared = sub->shared, .limits = source->cursor.limits};
     struct source *fresh = memory_get(sizeof *fresh);
     if (fresh == NULL)
         return false;

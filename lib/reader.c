@@ -342,7 +342,9 @@ static int read_kept(struct bcast_sub *sub, struct source *source, struct batch 
         note_marks(sub, source, batch);
     if (batch->seam)
         marks_doubt(source->course->marks, true);
-    bool overtaken = result == CURSOR_GAP && source->cursor.policy == CURSOR_BLOCK;
+    bool lost = result == CURSOR_GAP || result == CURSOR_OVERFLOWN;
+    bool overtaken = lost && (source->cursor.policy == CURSOR_BLOCK || source->course->joining);
+    source->course->joining = source->course->joining && result == CURSOR_EMPTY;
     source->course->stale |= overtaken;
     pthread_mutex_unlock(&source->course->marks->mutex);
     if (batch->seam) {

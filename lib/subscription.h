@@ -13,8 +13,9 @@ struct course {
     const struct channel *named; /* of a past: the channel whose name its gaps have, as they may outlive it */
     struct feed *feed;           /* not of a past */
     struct marks *marks;         /* a past and its source have the same */
-    bool
-        stale; /* it was overtaken, and is about to be replaced by what fetches what it missed; with the marks' mutex */
+    /* With the marks' mutex. */
+    bool joining; /* its past has been read, and nothing else yet: if it is overtaken, its reader is not to blame */
+    bool stale;   /* it was overtaken, and is about to be replaced by what fetches what it missed */
 };
 
 struct source { /* one channel of a subscription */
@@ -97,7 +98,8 @@ bool sub_has(struct bcast_sub *sub, const struct channel *channel); /* with the 
 
 /* The past has been read: what follows is looked at from now on. A reader of it that is alone in it. */
 void sub_pass_seam(struct bcast_sub *sub, struct source *past);
-/* A blocking subscription was overtaken, so that others need not wait for it: it gets what it has missed from the broker.
+/* A subscription was overtaken that should not lose anything by that: a blocking one, for which others need not wait, or one
+ * that had its past to read first. It gets what it has missed from the broker.
  * A reader of the source, without its marks' mutex. False: no memory. */
 bool sub_fall_back(struct bcast_sub *sub, struct source *source);
 
