@@ -371,6 +371,10 @@ static void test_bounds(void **state)
     expect_more(alone_fetch(a, &fetch), true, false);
     fetch.limit = 101; /* as many as there are */
     expect_more(alone_fetch(a, &fetch), false, false);
+    fetch.since_us = 900000;
+    expect_nothing(alone_fetch(a, &fetch), "500-1");
+    fetch.position = "700-1";
+    expect_nothing(alone_fetch(a, &fetch), "500-1");
     close(server);
     alone_close(a);
     broker_end(broker);
