@@ -91,6 +91,17 @@ static void kafka_resume_self(void *self, struct bcast_topic *topic)
     kafka_resume(self, topic);
 }
 
+static void kafka_fetch_self(void *self, const struct bcast_fetch *fetch)
+{
+    kafka_fetch(self, fetch);
+}
+
+static size_t kafka_position_self(void *self, const struct bcast_topic *topic, char *buffer, size_t size)
+{
+    (void)self;
+    return kafka_where_topic(topic, buffer, size);
+}
+
 static const char *const schemes[] = {"kafka", "kafkas", NULL};
 static const char *const params[] = {KAFKA_PARAMS, NULL};
 
@@ -114,4 +125,6 @@ const struct bcast_backend bcast_backend_kafka = {
     .unsubscribe = kafka_unsubscribe_self,
     .pause = kafka_pause_self,
     .resume = kafka_resume_self,
+    .fetch = kafka_fetch_self,
+    .position = kafka_position_self,
 };

@@ -1,5 +1,6 @@
 /* The inside of the Kafka backend: kafka_link.c (librdkafka's instances: their life, their troubles), kafka_in.c and
- * kafka_read.c (what is subscribed, and what comes), kafka_out.c (what is published), kafka_ask.c (what the worker asks).
+ * kafka_read.c (what is subscribed, and what comes), kafka_out.c (what is published), kafka_ask.c (what the worker asks),
+ * kafka_fetch.c, kafka_merge.c and kafka_where.c (history: see kafka_fetch.h).
  * All of it is the I/O thread's, but for what is marked the worker's: see kafka_hub.h. Knows base, backend.h and
  * librdkafka. */
 #ifndef NET_KAFKA_H
@@ -19,7 +20,8 @@ struct kafka_session {
     _Atomic bool over; /* its jobs need not be done any more. Relaxed: they look at it for nothing else */
     /* The worker's, until a job that is done tells of them. */
     rd_kafka_t *producer, *consumer; /* the consumer when the first channel is subscribed */
-    rd_kafka_queue_t *events[2];     /* of the two: what is reported */
+    rd_kafka_t *fetcher;             /* another consumer, when history is asked for: a partition is read once by each */
+    rd_kafka_queue_t *events[3];     /* of the three: what is reported */
     uint64_t patience_ms;            /* asking */
     int status;                      /* BCAST_OK, or why it does not work: */
     char text[200];
@@ -28,6 +30,7 @@ struct kafka_session {
 };
 
 struct kafka_stream;
+struct kafka_fetch;
 
 struct kafka {
     struct bcast_sink *sink;
@@ -37,7 +40,7 @@ struct kafka {
         process; /* that opened it: in a forked child librdkafka's threads are not there, and its locks may be held */
 
     struct kafka_session *session; /* NULL: not connected, nor about to be */
-    rd_kafka_t *producer, *consumer;
+    rd_kafka_t *producer, *consumer, *fetcher;
     bool connected, lost;
     bool doubt; /* no broker could be reached a moment ago: the worker asks */
     char trouble[200];
@@ -46,6 +49,9 @@ struct kafka {
     int64_t retry_ns, refresh_ns; /* what could not be done is tried again; topics are looked at. INT64_MAX: not */
     unsigned retry_ms;
     bool refreshing;
+
+    struct kafka_fetch *fetches; /* the first is being answered, the others wait */
+    int64_t fetch_ns;            /* when it is looked after; INT64_MAX: not */
 
     struct kafka_channel **channels; /* a table, by name: of producer, with it */
     size_t channels_mask, channels_count;
@@ -66,18 +72,38 @@ void kafka_lost(struct kafka *kafka, int status, bool terminal, const char *form
     __attribute__((format(printf, 4, 5)));
 bool kafka_session_over(const struct kafka_session *session);      /* the worker */
 rd_kafka_t *kafka_session_consumer(struct kafka_session *session); /* the worker; NULL: see session->text */
+rd_kafka_t *kafka_session_fetcher(struct kafka_session *session);  /* likewise */
 
 /* kafka_in.c */
 void kafka_subscribe(struct kafka *kafka, struct bcast_topic *const *topics, size_t count);
 void kafka_unsubscribe(struct kafka *kafka, struct bcast_topic *const *topics, size_t count);
 void kafka_in_alarm(struct kafka *kafka);
+void kafka_in_set_alarm(struct kafka *kafka); /* for the first of all times there are */
+/* Have offsets without a message been seen in this partition? Only of a topic that is subscribed it is known. */
+bool kafka_in_has_holes(struct kafka *kafka, const char *name, int32_t partition);
 void kafka_in_begin(struct kafka *kafka);  /* connected */
 void kafka_in_end(struct kafka *kafka);    /* disconnected: topics keep their positions */
 void kafka_in_forget(struct kafka *kafka); /* closed; nothing of librdkafka is touched */
 
 /* kafka_read.c */
+struct kafka_incoming { /* a message as the library wants it; as long as librdkafka's is there */
+    struct bcast_incoming message;
+    char id[48];
+    struct bcast_header headers[257]; /* one more than anybody can publish here: then the library leaves them out */
+};
+void kafka_read_incoming(const rd_kafka_message_t *message, struct kafka_incoming *out);
 void kafka_resume(struct kafka *kafka, struct bcast_topic *topic);
 void kafka_in_ready(struct kafka *kafka); /* reads what has come */
+
+/* kafka_fetch.c */
+void kafka_fetch(struct kafka *kafka, const struct bcast_fetch *ask);
+void kafka_fetch_ready(struct kafka *kafka);  /* something may have come */
+void kafka_fetch_alarm(struct kafka *kafka);  /* fetch_ns has come */
+void kafka_fetch_end(struct kafka *kafka);    /* disconnected: what was asked is forgotten */
+void kafka_fetch_forget(struct kafka *kafka); /* closed; nothing of librdkafka is touched */
+
+/* kafka_where.c */
+size_t kafka_where_topic(const struct bcast_topic *topic, char *buffer, size_t size);
 
 /* kafka_out.c */
 size_t kafka_publish(struct kafka *kafka, const struct bcast_outgoing *messages, size_t count);

@@ -247,6 +247,19 @@ int kafka_conf_open(const struct bcast_backend_setup *setup, struct kafka_conf *
     return BCAST_OK;
 }
 
+/* It reads to an end and stops there, topic after topic; one that this librdkafka does not know yet it does not need. */
+void kafka_conf_for_fetching(rd_kafka_conf_t *settings)
+{
+    static const char *const table[][2] = {
+        {"enable.partition.eof", "true"},       /* where offsets without a message are the last ones */
+        {"queued.max.messages.kbytes", "4096"}, /* of each partition: its messages wait for those of the others */
+        {"fetch.queue.backoff.ms", "10"},
+        {"fetch.wait.max.ms", "5"}, /* partitions that are read to their end hold back those that are begun */
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        (void)rd_kafka_conf_set(settings, table[i][0], table[i][1], NULL, 0);
+}
+
 void kafka_conf_close(struct kafka_conf *conf)
 {
     if (conf->settings != NULL)

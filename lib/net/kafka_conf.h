@@ -17,6 +17,7 @@ struct kafka_conf {
 
 /* BCAST_OK; or URL with a sentence in setup->error. */
 int kafka_conf_open(const struct bcast_backend_setup *setup, struct kafka_conf *out);
+void kafka_conf_for_fetching(rd_kafka_conf_t *settings); /* a copy, for history */
 void kafka_conf_close(struct kafka_conf *conf);
 
 /* Could there be such a topic? NULL: yes; else why not. */

@@ -96,9 +96,10 @@ void kafka_in_refuse(struct kafka_stream *stream, int status, const char *reason
 
 /* ---------------------------------------------------------------------------------------------------------- times -- */
 
-static void set_alarm(struct kafka *kafka)
+void kafka_in_set_alarm(struct kafka *kafka)
 {
     int64_t next = kafka->retry_ns < kafka->refresh_ns ? kafka->retry_ns : kafka->refresh_ns, now = clock_ns();
+    next = kafka->fetch_ns < next ? kafka->fetch_ns : next;
     if (next != INT64_MAX)
         kafka->sink->alarm(kafka->sink, next <= now ? 0 : (int)((next - now + 999999) / 1000000));
 }
@@ -109,7 +110,7 @@ static void try_again(struct kafka *kafka)
         return;
     kafka->retry_ns = clock_ns() + (int64_t)kafka->retry_ms * 1000000;
     kafka->retry_ms = 2 * kafka->retry_ms < RETRY_MOST_MS ? 2 * kafka->retry_ms : RETRY_MOST_MS;
-    set_alarm(kafka);
+    kafka_in_set_alarm(kafka);
 }
 
 void kafka_in_refresh(struct kafka *kafka, uint64_t ms)
@@ -118,7 +119,7 @@ void kafka_in_refresh(struct kafka *kafka, uint64_t ms)
     if (kafka->refreshing || at >= kafka->refresh_ns)
         return;
     kafka->refresh_ns = at;
-    set_alarm(kafka);
+    kafka_in_set_alarm(kafka);
 }
 
 /* ------------------------------------------------------------------------------------------------------ beginning -- */
@@ -420,16 +421,26 @@ void kafka_in_alarm(struct kafka *kafka)
         retry_now(kafka);
     if (kafka->refresh_ns <= now && !kafka->lost)
         refresh_now(kafka);
+    if (kafka->fetch_ns <= now && !kafka->lost)
+        kafka_fetch_alarm(kafka);
     if (!kafka->lost)
-        set_alarm(kafka);
+        kafka_in_set_alarm(kafka);
 }
 
 void kafka_in_begin(struct kafka *kafka)
 {
     kafka->retry_ms = RETRY_FIRST_MS;
     kafka->refreshing = false;
-    kafka->retry_ns = kafka->refresh_ns = INT64_MAX;
+    kafka->retry_ns = kafka->refresh_ns = kafka->fetch_ns = INT64_MAX;
     kafka_in_refresh(kafka, kafka->conf.metadata_ms);
+}
+
+bool kafka_in_has_holes(struct kafka *kafka, const char *name, int32_t partition)
+{
+    for (struct kafka_stream *stream = kafka->streams; stream != NULL; stream = stream->next)
+        if (stream->topic != NULL && strcmp(stream->topic->name, name) == 0)
+            return (size_t)partition < stream->part_count && stream->parts[partition].jumped;
+    return false;
 }
 
 void kafka_in_end(struct kafka *kafka)

@@ -102,9 +102,12 @@ bool kafka_session_over(const struct kafka_session *session)
     return atomic_load_explicit(&session->over, memory_order_relaxed);
 }
 
-static rd_kafka_t *make(struct kafka_session *session, rd_kafka_type_t type, rd_kafka_queue_t **events)
+static rd_kafka_t *make(struct kafka_session *session, rd_kafka_type_t type, rd_kafka_queue_t **events,
+                        void (*suit)(rd_kafka_conf_t *))
 {
     rd_kafka_conf_t *settings = rd_kafka_conf_dup(session->settings);
+    if (suit != NULL)
+        suit(settings);
     rd_kafka_t *rk = rd_kafka_new(type, settings, session->text, sizeof session->text);
     if (rk == NULL) {
         rd_kafka_conf_destroy(settings);
@@ -120,15 +123,22 @@ static rd_kafka_t *make(struct kafka_session *session, rd_kafka_type_t type, rd_
 rd_kafka_t *kafka_session_consumer(struct kafka_session *session)
 {
     if (session->consumer == NULL)
-        session->consumer = make(session, RD_KAFKA_CONSUMER, &session->events[1]);
+        session->consumer = make(session, RD_KAFKA_CONSUMER, &session->events[1], NULL);
     return session->consumer;
+}
+
+rd_kafka_t *kafka_session_fetcher(struct kafka_session *session)
+{
+    if (session->fetcher == NULL)
+        session->fetcher = make(session, RD_KAFKA_CONSUMER, &session->events[2], kafka_conf_for_fetching);
+    return session->fetcher;
 }
 
 static void run_open(struct kafka_job *job)
 {
     struct kafka_session *session = (struct kafka_session *)(void *)job;
     if (!kafka_session_over(session))
-        session->producer = make(session, RD_KAFKA_PRODUCER, &session->events[0]);
+        session->producer = make(session, RD_KAFKA_PRODUCER, &session->events[0], NULL);
 }
 
 /* True: a broker has answered. Waits for a little, then for longer. */
@@ -163,14 +173,14 @@ static void run_ask(struct kafka_job *job)
 static void run_end(struct kafka_job *job)
 {
     struct kafka_session *session = (struct kafka_session *)(void *)job;
-    rd_kafka_t *both[] = {session->producer, session->consumer};
+    rd_kafka_t *all[] = {session->producer, session->consumer, session->fetcher};
     kafka_channels_free(session->channels, session->channels_mask, true);
-    for (int i = 0; i < 2; i++) {
-        if (both[i] == NULL)
+    for (int i = 0; i < 3; i++) {
+        if (all[i] == NULL)
             continue;
         rd_kafka_queue_cb_event_enable(session->events[i], NULL, NULL);
         rd_kafka_queue_destroy(session->events[i]);
-        rd_kafka_destroy_flags(both[i], RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+        rd_kafka_destroy_flags(all[i], RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     }
 }
 
@@ -267,21 +277,24 @@ void kafka_disconnect(struct kafka *kafka)
     if (session == NULL)
         return;
     kafka_in_end(kafka);
+    kafka_fetch_end(kafka);
     kafka_out_end(kafka);
     atomic_store_explicit(&session->over, true, memory_order_relaxed);
     kafka->session = NULL;
-    kafka->producer = kafka->consumer = NULL;
+    kafka->producer = kafka->consumer = kafka->fetcher = NULL;
     kafka->connected = kafka->doubt = false;
     if (session->job.run == NULL)
         end_session(session);
 }
 
-static void poll_both(struct kafka *kafka)
+static void poll_all(struct kafka *kafka)
 {
     if (kafka->producer != NULL && !kafka->lost)
         rd_kafka_poll(kafka->producer, 0);
     if (kafka->consumer != NULL && !kafka->lost)
         rd_kafka_poll(kafka->consumer, 0);
+    if (kafka->fetcher != NULL && !kafka->lost)
+        rd_kafka_poll(kafka->fetcher, 0);
     if (!kafka->lost)
         kafka_out_tell(kafka);
 }
@@ -290,9 +303,11 @@ void kafka_woken(struct kafka *kafka)
 {
     for (struct kafka_job *job; (job = kafka_hub_finished(kafka->hub)) != NULL;)
         job->done(job, kafka);
-    poll_both(kafka);
+    poll_all(kafka);
     if (kafka->connected && !kafka->lost)
         kafka_in_ready(kafka);
+    if (kafka->connected && !kafka->lost)
+        kafka_fetch_ready(kafka);
 }
 
 /* ------------------------------------------------------------------------------------------------- open and close -- */
@@ -314,7 +329,7 @@ int kafka_open(const struct bcast_backend_setup *setup, struct bcast_sink *sink,
     kafka->sink = sink;
     kafka->hub->self = kafka;
     kafka->process = getpid();
-    kafka->retry_ns = kafka->refresh_ns = INT64_MAX;
+    kafka->retry_ns = kafka->refresh_ns = kafka->fetch_ns = INT64_MAX;
     hash_secret(kafka->secret);
     rd_kafka_conf_set_opaque(kafka->conf.settings, kafka->hub);
     rd_kafka_conf_set_error_cb(kafka->conf.settings, on_error);
@@ -334,5 +349,6 @@ void kafka_close(struct kafka *kafka)
         kafka_channels_free(kafka->channels, kafka->channels_mask, false);
     }
     kafka_in_forget(kafka);
+    kafka_fetch_forget(kafka);
     memory_put(kafka);
 }

@@ -38,25 +38,30 @@ static size_t read_headers(const rd_kafka_message_t *message, struct bcast_heade
     return count;
 }
 
-static int hand_on(struct kafka_stream *stream, const rd_kafka_message_t *message)
+void kafka_read_incoming(const rd_kafka_message_t *message, struct kafka_incoming *out)
 {
-    char id[48], *end = write_number(id, message->partition);
-    struct bcast_header headers[257]; /* one more than anybody can publish here: then the library leaves them out */
+    char *end = write_number(out->id, message->partition);
     rd_kafka_timestamp_type_t type;
     int64_t ms = rd_kafka_message_timestamp(message, &type);
     *end++ = ':';
     *write_number(end, message->offset) = '\0';
-    const struct bcast_incoming incoming = {
+    out->message = (struct bcast_incoming){
         .data = message->payload,
         .size = message->len,
         .key = message->key,
         .key_size = message->key_len,
-        .headers = headers,
-        .header_count = read_headers(message, headers, sizeof headers / sizeof headers[0]),
-        .id = id,
+        .headers = out->headers,
+        .header_count = read_headers(message, out->headers, sizeof out->headers / sizeof out->headers[0]),
+        .id = out->id,
         .timestamp_us = ms > 0 ? ms * 1000 : 0,
     };
-    return stream->kafka->sink->message(stream->kafka->sink, stream->topic, &incoming);
+}
+
+static int hand_on(struct kafka_stream *stream, const rd_kafka_message_t *message)
+{
+    struct kafka_incoming incoming;
+    kafka_read_incoming(message, &incoming);
+    return stream->kafka->sink->message(stream->kafka->sink, stream->topic, &incoming.message);
 }
 
 /* Of a partition; the others go on. False: the topic is gone. */

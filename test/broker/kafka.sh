@@ -22,6 +22,7 @@ host=127.0.0.1
 modules=org.apache.kafka.common.security
 plain="$modules.plain.PlainLoginModule required user_app=\"app-password\";"
 scram="$modules.scram.ScramLoginModule required;"
+# Sessions are short, for the controller lets a broker that was killed in again only when its session has ended.
 {
   cat << EOF
 node.id=1
@@ -47,6 +48,8 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 num.network.threads=1
 num.io.threads=2
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=200
 EOF
   for listener in users both; do
     echo "listener.name.$listener.plain.sasl.jaas.config=$plain"
@@ -56,12 +59,23 @@ EOF
 } > "$DIR/server.properties"
 
 export CLASSPATH="$jars/*"
-options='-Xms64m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData
+options='-Xms128m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData
   -Dorg.slf4j.simpleLogger.defaultLogLevel=warn'
-# shellcheck disable=SC2086 # words
-[ -d "$DIR/data" ] || java $options kafka.tools.StorageTool format --cluster-id dGVzdHMtb2YtdGhpcy1saQ \
-  --config "$DIR/server.properties" --add-scram 'SCRAM-SHA-256=[name=bob,password=bob-password]' \
-  --add-scram 'SCRAM-SHA-512=[name=eve,password=eve-password]'
+archive=$(sh "$here/kafka/archive.sh" "$jars" name)
+[ ! -f "$archive" ] || options="$options -XX:SharedArchiveFile=$archive -Xlog:cds=off -Xlog:cds+dynamic=off"
+
+# What formatting makes is the same for all: nothing in it is of this folder, or of these ports.
+formatted=$jars.formatted-$(cksum < "$here/kafka.sh" | cut -d ' ' -f 1)
+if [ ! -d "$DIR/data" ] && [ ! -d "$formatted" ]; then
+  # shellcheck disable=SC2086 # words
+  java $options kafka.tools.StorageTool format --cluster-id dGVzdHMtb2YtdGhpcy1saQ \
+    --config "$DIR/server.properties" --add-scram 'SCRAM-SHA-256=[name=bob,password=bob-password]' \
+    --add-scram 'SCRAM-SHA-512=[name=eve,password=eve-password]'
+  new=$(mktemp -d "$formatted.XXXXXX")
+  cp "$DIR/data"/* "$new"
+  mv -T "$new" "$formatted" 2> /dev/null || rm -rf "$new" # somebody else was first
+fi
+[ -d "$DIR/data" ] || cp -r "$formatted" "$DIR/data"
 
 # A first fetch of a new channel waits behind the one under way: a short one.
 query='kafka.fetch.wait.max.ms=5'
@@ -76,4 +90,8 @@ tell CA "$DIR/ca.pem"
 tell OTHER_CA "$DIR/other_ca.pem"
 tell PROXIED_PORT "$PORT_6"
 tell PROXY_PORT "$PORT_7"
+# While the archive is being made, it has to be known when the broker has started.
+[ -z "${ARCHIVE:-}" ] ||
+  options="$options -XX:ArchiveClassesAtExit=$ARCHIVE -Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info"
+# shellcheck disable=SC2086 # words
 exec java $options kafka.Kafka "$DIR/server.properties" "$@"

@@ -318,7 +318,7 @@ static void test_topic_deleted(void **state)
 /* The broker drops what a full subscription has not yet fetched: so many, to the message. */
 static void test_trimmed(void **state)
 {
-    enum { COUNT = 100, KEPT_FROM = 60 };
+    enum { COUNT = 70, KEPT_FROM = 60 };
     struct bcast *b = open_with("URL", "&kafka.queued.min.messages=1&kafka.max.partition.fetch.bytes=3000");
     struct bcast *other = open_with("URL", "&kafka.batch.num.messages=1");
     struct bcast_sub *sub = test_subscribe(b, "trimmed", BCAST_BLOCK, 4);

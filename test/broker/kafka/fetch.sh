@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prints the folder with Kafka's jars, which Maven brings once; outside of the source tree, so that it lasts.
+# Prints the folder with Kafka's jars, which Maven brings once; outside of the source tree, so that it lasts. With them comes
+# an archive of their classes: see archive.sh.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../common.sh"
@@ -14,4 +15,5 @@ if [ ! -d "$jars" ]; then
   mvn -q -B -Dstyle.color=never -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$new/jars" >&2
   mv -T "$new/jars" "$jars" 2> /dev/null || [ -d "$jars" ] # or somebody else was first
 fi
+[ -n "${ARCHIVE:-}" ] || sh "$here/archive.sh" "$jars" >&2 || echo "no archive of Kafka's classes: it will start slowly" >&2
 echo "$jars"
