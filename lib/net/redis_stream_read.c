@@ -64,6 +64,8 @@ static void deliver(struct streams *self)
 {
     struct stream_topic *stream = self->to;
     struct redis_entry *entry = &self->entry;
+    if (redis_id_compare(entry->id, stream->at) <= 0)
+        return; /* asked for by another of that name, which was dropped since */
     self->bytes += entry->message.size + 64;
     self->messages++;
     if (self->sink->message(self->sink, stream->topic, &entry->message) == BCAST_TIMEOUT) {

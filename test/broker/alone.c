@@ -19,7 +19,7 @@ struct alone {
     size_t fd_count;
     int wake_in; /* any thread writes */
     int64_t alarm_ms;
-    bool connected, lost;
+    bool connected, lost, hold;
     struct answer *answers;
     uint64_t requests;
     struct bcast_topic topic;
@@ -314,10 +314,9 @@ void alone_close(struct alone *a)
 }
 
 /* The backend may watch other fds with every call. */
-static void serve(struct alone *a)
+static void serve(struct alone *a, size_t count)
 {
     struct pollfd ready[FDS];
-    size_t count = a->fd_count;
     char bytes[64];
     memcpy(ready, a->fds, sizeof ready);
     if (ready[0].revents != 0) {
@@ -338,13 +337,19 @@ void alone_turn(struct alone *a)
 {
     assert_false(a->lost);
     int64_t left = a->alarm_ms < 0 ? TURN_MS : a->alarm_ms - now_ms();
-    int ready = poll(a->fds, a->fd_count, left < 0 ? 0 : left > TURN_MS ? TURN_MS : (int)left);
+    size_t count = a->hold && a->fd_count > 2 ? 2 : a->fd_count;
+    int ready = poll(a->fds, count, left < 0 ? 0 : left > TURN_MS ? TURN_MS : (int)left);
     if (ready > 0)
-        serve(a);
+        serve(a, count);
     if (!a->lost && a->alarm_ms >= 0 && now_ms() >= a->alarm_ms) {
         a->alarm_ms = -1;
         a->backend->alarm(a->self);
     }
+}
+
+void alone_hold(struct alone *a, bool hold)
+{
+    a->hold = hold;
 }
 
 void alone_on_fetched(struct alone *a, void (*call)(void *context), void *context)
@@ -405,6 +410,13 @@ struct tale *alone_subscribe(struct alone *a, const char *channel)
     a->backend->subscribe(a->self, &topic, 1);
     alone_until(a, a->subscribed);
     return &a->tale;
+}
+
+void alone_unsubscribe(struct alone *a)
+{
+    struct bcast_topic *topic = &a->topic;
+    a->backend->unsubscribe(a->self, &topic, 1);
+    a->subscribed = false;
 }
 
 const char *alone_position(struct alone *a)

@@ -51,6 +51,8 @@ void alone_close(struct alone *a);
 
 /* Waits for something to do, and does it. */
 void alone_turn(struct alone *a);
+/* From now on only the connection that was made first is served, or all are again. */
+void alone_hold(struct alone *a, bool hold);
 /* Until the condition holds: fails after a minute. */
 #define alone_until(a, condition)                                                                                      \
     do {                                                                                                               \
@@ -73,6 +75,7 @@ struct answer *alone_fetch(struct alone *a, const struct bcast_fetch *fetch); /*
 
 /* One topic, one message. The results come in the order of the numbers, or it fails: how many went well. */
 struct tale *alone_subscribe(struct alone *a, const char *channel);
+void alone_unsubscribe(struct alone *a);
 const char *alone_position(struct alone *a);
 void alone_publish(struct alone *a, const struct bcast_outgoing *message);
 uint64_t alone_results(const struct alone *a);

@@ -371,6 +371,10 @@ static void test_bounds(void **state)
     expect_more(alone_fetch(a, &fetch), true, false);
     fetch.limit = 101; /* as many as there are */
     expect_more(alone_fetch(a, &fetch), false, false);
+    fetch.since_us = 900000;
+    expect_nothing(alone_fetch(a, &fetch), "500-1");
+    fetch.position = "700-1";
+    expect_nothing(alone_fetch(a, &fetch), "500-1");
     close(server);
     alone_close(a);
     broker_end(broker);
@@ -896,6 +900,33 @@ static void test_position(void **state)
     broker_end(broker);
 }
 
+/* Dropped and subscribed again, while an answer to the old one is under way: that is before where it stands now. */
+static void test_subscribed_again(void **state)
+{
+    (void)state;
+    struct broker *broker = start_with("redis", NULL);
+    struct alone *a = begin(broker);
+    int server = raw_open(broker);
+    fill(server, "x", 1, 5);
+    struct tale *live = alone_subscribe(a, "x");
+    for (unsigned round = 0; round < 5; round++) {
+        unsigned next = 6 + 4 * round;
+        fill(server, "x", next, next + 2);
+        alone_hold(a, true);
+        alone_unsubscribe(a);
+        (void)alone_subscribe(a, "x");
+        assert_string_equal(alone_position(a), text("%u-1", next + 2));
+        alone_hold(a, false);
+        fill(server, "x", next + 3, next + 3);
+        alone_until(a, live->count == round + 1);
+        expect_told(&live->all[round], next + 3);
+        assert_string_equal(alone_position(a), text("%u-1", next + 3));
+    }
+    close(server);
+    alone_close(a);
+    broker_end(broker);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -919,6 +950,7 @@ int main(void)
         cmocka_unit_test(test_enough),
         cmocka_unit_test(test_lost),
         cmocka_unit_test(test_position),
+        cmocka_unit_test(test_subscribed_again),
     };
     cmocka_set_test_filter(getenv("ONLY"));
     return cmocka_run_group_tests_name("redis-fetch", tests, NULL, NULL);
