@@ -28,16 +28,37 @@ static int read_resume(struct source *source, const char *resume)
     if (copy == NULL)
         return error_nomem();
     memcpy(copy, text, size);
-    status = marks_set(source->marks, copy); /* nobody else has them yet */
+    status = marks_set(source->course->marks, copy); /* nobody else has them yet */
     memory_put(copy);
     return status;
+}
+
+/* Takes a reference to the marks, which may be NULL for want of memory; then, too, it fails. */
+static bool course_open(struct source *source, struct marks *marks)
+{
+    source->course = marks != NULL ? memory_get(sizeof *source->course) : NULL;
+    source->kept = source->course != NULL;
+    if (source->kept)
+        source->course->marks = marks_ref(marks);
+    return source->kept;
+}
+
+void course_close(struct source *source)
+{
+    if (!source->kept)
+        return;
+    io_feed_unref(source->course->feed);
+    marks_unref(source->course->marks);
+    memory_put(source->course);
+    source->course = NULL;
+    source->kept = false;
 }
 
 static void past_free(struct source *past)
 {
     if (past->channel != NULL)
         channel_unref(past->channel);
-    marks_unref(past->marks);
+    course_close(past);
     memory_put(past);
 }
 
@@ -55,13 +76,13 @@ static struct source *past_new(struct bcast_sub *sub, struct source *source, con
         own.limits.bytes = MOST_BYTES;
     source_set_up(sub, past, &own);
     past->is_past = true;
-    past->named = of;
-    past->marks = marks_ref(source->marks);
     past->channel = registry_make_apart(sub->b->registry, of->name, of->size);
-    if (past->channel == NULL || !cursor_open(&past->cursor, &past->channel->ring, NULL)) {
+    if (past->channel == NULL || !course_open(past, source->course->marks) ||
+        !cursor_open(&past->cursor, &past->channel->ring, NULL)) {
         past_free(past);
         return NULL;
     }
+    past->course->named = of;
     return past;
 }
 
@@ -78,10 +99,10 @@ static int begin_feed(struct bcast_sub *sub, struct source *source, struct sourc
     struct feed_setup setup = {.channel = source->channel,
                                .cursor = &source->cursor,
                                .past = past != NULL ? past->channel : NULL,
-                               .marks = source->marks,
+                               .marks = source->course->marks,
                                .most = settings->history,
                                .since_us = settings->since_us};
-    return io_feed_begin(sub->b->io, &setup, &source->feed);
+    return io_feed_begin(sub->b->io, &setup, &source->course->feed);
 }
 
 /* On the list, both or none: what is on it already ends as if it had been removed. */
@@ -108,15 +129,15 @@ static int begin(struct bcast_sub *sub, struct source *source, const struct sub_
             past_give_up(past);
         return status;
     }
-    source->other = past;
+    source->course->other = past;
     if (past != NULL)
-        past->other = source;
+        past->course->other = source;
     if (enlist(sub, source, past))
         return BCAST_OK;
-    io_feed_cancel(source->feed);
-    io_feed_unref(source->feed);
-    source->feed = NULL;
-    source->other = NULL;
+    io_feed_cancel(source->course->feed);
+    io_feed_unref(source->course->feed);
+    source->course->feed = NULL;
+    source->course->other = NULL;
     if (past != NULL && !atomic_load_explicit(&past->removed, memory_order_relaxed))
         past_give_up(past);
     return error_nomem();
@@ -124,25 +145,24 @@ static int begin(struct bcast_sub *sub, struct source *source, const struct sub_
 
 int past_begin(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings)
 {
-    source->marks = marks_new();
-    int status = source->marks == NULL ? error_nomem() : BCAST_OK;
+    struct marks *marks = marks_new();
+    int status = course_open(source, marks) ? BCAST_OK : error_nomem();
+    marks_unref(marks);
     if (status == BCAST_OK && settings->resume != NULL)
         status = read_resume(source, settings->resume);
     if (status == BCAST_OK)
         status = begin(sub, source, settings, wanted(settings));
-    if (status != BCAST_OK) {
-        marks_unref(source->marks);
-        source->marks = NULL;
-    }
+    if (status != BCAST_OK)
+        course_close(source);
     return status;
 }
 
 void sub_pass_seam(struct bcast_sub *sub, struct source *past)
 {
     pthread_mutex_lock(&sub->b->mutex);
-    struct source *source = past->other;
+    struct source *source = past->course->other;
     if (source != NULL) { /* else it was removed, and the past with it */
-        past->other = source->other = NULL;
+        past->course->other = source->course->other = NULL;
         bell_put_rung(&sub->bell, &source->cursor.waiter); /* it was not armed yet */
     }
     source_detach(past);
@@ -159,17 +179,16 @@ static bool replace(struct bcast_sub *sub, struct source *source)
         return false;
     source_set_up(sub, fresh, &settings);
     channel_ref(fresh->channel = source->channel);
-    fresh->marks = marks_ref(source->marks);
-    if (begin(sub, fresh, &settings, true) != BCAST_OK) {
+    if (!course_open(fresh, source->course->marks) || begin(sub, fresh, &settings, true) != BCAST_OK) {
         channel_unref(fresh->channel);
-        marks_unref(fresh->marks);
+        course_close(fresh);
         memory_put(fresh);
         return false;
     }
     fresh->wants = source->wants; /* its share in the topic */
     source->wants = false;
     source_detach(source);
-    bell_put_rung(&sub->bell, &fresh->other->cursor.waiter);
+    bell_put_rung(&sub->bell, &fresh->course->other->cursor.waiter);
     return true;
 }
 

@@ -10,6 +10,8 @@
  * the settings want anything of it. With the broadcast's mutex. BCAST_OK, NOMEM, INVALID. */
 int past_begin(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings);
 
+void course_close(struct source *source); /* nothing where there is none */
+
 /* The rest is subscription.c's. */
 void source_set_up(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings);
 void source_detach(struct source *source); /* with the broadcast's mutex */

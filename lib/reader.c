@@ -72,7 +72,8 @@ static void gap_event(struct bcast_sub *sub, struct source *source, struct bcast
                       const struct gap_record *gap, uint64_t sequence)
 {
     event_release(event);
-    const struct channel *channel = source->is_past ? source->named : source->channel; /* the past's is gone soon */
+    const struct channel *channel =
+        source->is_past ? source->course->named : source->channel; /* the past's is gone soon */
     event_fill_gap(event, channel->name, channel->size, gap, sequence);
     count_up(sub, &sub->gaps, 1);
     count_up(sub, &sub->lost, gap->lost);
@@ -194,17 +195,23 @@ static size_t take_claimed(struct bcast_sub *sub, struct source *source, const s
     return claim->count - batch->seam;
 }
 
-static int disconnect(struct bcast_sub *sub, struct source *source, const struct cursor_gap *gap)
+static void note_stood(struct bcast_sub *sub, struct source *source, uint64_t stood)
 {
-    uint64_t lost = gap->lost, stood = gap->sequence - lost;
-    count_up(sub, &sub->discarded, lost);
-    /* Nobody was told: whoever resumes where it stood still wants them. More than one worker may come here. */
     pthread_mutex_lock(&sub->b->mutex);
     if (atomic_load_explicit(&source->missed, memory_order_relaxed) != MISSED_STOOD ||
         (int64_t)(stood - source->missed_count) < 0)
         source->missed_count = stood;
     atomic_store_explicit(&source->missed, MISSED_STOOD, memory_order_relaxed);
     pthread_mutex_unlock(&sub->b->mutex);
+}
+
+static int disconnect(struct bcast_sub *sub, struct source *source, const struct cursor_gap *gap)
+{
+    uint64_t lost = gap->lost, stood = gap->sequence - lost;
+    count_up(sub, &sub->discarded, lost);
+    /* Nobody was told: whoever resumes where it stood still wants them. More than one worker may come here. */
+    if (!source->kept) /* else its marks say where it stood */
+        note_stood(sub, source, stood);
     sub_attend(sub, ATTENTION_DISCONNECTED);
     return error_set(BCAST_ERR_DISCONNECTED,
                      "the subscription fell %llu messages behind its limit and was ended: "
@@ -248,7 +255,7 @@ static bool take_missed(struct bcast_sub *sub, struct source *source, struct bat
  * reason. */
 static void go_quick(struct bcast_sub *sub, struct source *source)
 {
-    if (sub->shared || !sub_is_alone(sub) || source->marks != NULL || source->cursor.hold == NULL ||
+    if (sub->shared || !sub_is_alone(sub) || source->kept || source->cursor.hold == NULL ||
         !cursor_started(&source->cursor) || atomic_load_explicit(&sub->quick, memory_order_relaxed) != NULL)
         return;
     atomic_store(&sub->quick, source);
@@ -292,16 +299,16 @@ static int note_marks(struct source *source, const struct batch *batch)
     int status = BCAST_OK;
     for (size_t i = 0; i < batch->count && status == BCAST_OK; i++)
         if (batch->events[i].kind == BCAST_MESSAGE)
-            status = marks_note(source->marks, bcast_event_id(&batch->events[i]));
+            status = marks_note(source->course->marks, bcast_event_id(&batch->events[i]));
     return status;
 }
 
 /* There is no memory to fetch what was missed: then it is a gap like any other. */
 static void go_on_stale(struct source *source)
 {
-    pthread_mutex_lock(&source->marks->mutex);
-    source->stale = false;
-    pthread_mutex_unlock(&source->marks->mutex);
+    pthread_mutex_lock(&source->course->marks->mutex);
+    source->course->stale = false;
+    pthread_mutex_unlock(&source->course->marks->mutex);
 }
 
 /* Where the broker keeps messages: what is handed out and where the reader stands change together, for a position, and for
@@ -310,14 +317,14 @@ static int read_kept(struct bcast_sub *sub, struct source *source, struct batch 
 {
     struct cursor_gap gap;
     enum cursor_result result = CURSOR_EMPTY;
-    pthread_mutex_lock(&source->marks->mutex);
-    if (!source->stale)
+    pthread_mutex_lock(&source->course->marks->mutex);
+    if (!source->course->stale)
         result = read_ring(sub, source, batch, &gap);
     if (result == CURSOR_RECORD)
         (void)note_marks(source, batch); /* without memory it stands further back: what comes twice is not lost */
     bool overtaken = result == CURSOR_GAP && source->cursor.policy == CURSOR_BLOCK;
-    source->stale |= overtaken;
-    pthread_mutex_unlock(&source->marks->mutex);
+    source->course->stale |= overtaken;
+    pthread_mutex_unlock(&source->course->marks->mutex);
     if (batch->seam) {
         batch->seam = false;
         sub_pass_seam(sub, source);
@@ -334,7 +341,7 @@ static int read_source(struct bcast_sub *sub, struct source *source, struct batc
 {
     if (take_missed(sub, source, batch))
         return FOUND;
-    if (source->marks != NULL)
+    if (source->kept)
         return read_kept(sub, source, batch);
     struct cursor_gap gap;
     enum cursor_result result = read_ring(sub, source, batch, &gap);

@@ -173,7 +173,7 @@ static struct channel *channel_new(struct registry *registry, const char *name, 
     ring_init(&channel->ring, &setup);
     atomic_init(&channel->references, setup.history.messages != 0 ? 2 : 1);
     channel->apart = apart;
-    channel->size = (uint32_t)size;
+    channel->size = (uint32_t)size & 0x7fffffffu;
     channel->hash = hash;
     memcpy(channel->name, name, size);
     channel->registry = registry_ref(registry);

@@ -39,16 +39,13 @@ static void source_leave(struct source *source)
     if (source->channel != NULL)
         channel_unref(source->channel);
     source->channel = NULL;
-    io_feed_unref(source->feed);
-    marks_unref(source->marks);
-    source->feed = NULL;
-    source->marks = NULL;
+    course_close(source);
 }
 
 /* With the broadcast's mutex: is its cursor in a ring? Where the broker keeps messages, the I/O thread puts it there. */
 static bool is_attached(const struct source *source)
 {
-    return source->feed == NULL || io_feed_attached(source->feed);
+    return !source->kept || source->is_past || io_feed_attached(source->course->feed);
 }
 
 void source_set_up(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings)
@@ -114,20 +111,20 @@ void source_detach(struct source *source)
     if (source->channel == NULL || atomic_exchange_explicit(&source->removed, true, memory_order_relaxed))
         return;
     bool forked = os_guard_forked(&sub->b->guard); /* then the I/O thread is not there to be told */
-    if (source->feed != NULL && !forked)
-        io_feed_cancel(source->feed);
+    if (source->kept && !source->is_past && !forked)
+        io_feed_cancel(source->course->feed);
     if (is_attached(source)) {
         atomic_fetch_add_explicit(&sub->discarded, cursor_queued(&source->cursor), memory_order_relaxed);
         cursor_detach(&source->cursor);
     }
     if (source->wants && !forked)
         io_unwant(sub->b->io, source->channel);
-    struct source *past = source->other;
-    if (past == NULL)
+    struct source *other = source->kept ? source->course->other : NULL;
+    if (other == NULL)
         return;
-    past->other = source->other = NULL;
-    if (past->is_past)
-        source_detach(past);
+    other->course->other = source->course->other = NULL;
+    if (other->is_past)
+        source_detach(other);
 }
 
 /* With the broadcast's mutex, under which it is written; or it was said in `attention` since. */
@@ -250,13 +247,14 @@ static int source_begin(struct bcast_sub *sub, struct source *source, const stru
 static int source_finish(struct bcast_sub *sub, struct source *source, int64_t deadline_ns, bool ring)
 {
     struct bcast *b = sub->b;
-    int status = b->io == NULL ? BCAST_OK : io_await(b->io, source->channel, source->feed, deadline_ns);
+    struct feed *feed = source->kept ? source->course->feed : NULL;
+    int status = b->io == NULL ? BCAST_OK : io_await(b->io, source->channel, feed, deadline_ns);
     pthread_mutex_lock(&b->mutex);
     source->wants = b->io != NULL && status == BCAST_OK;
     if (status != BCAST_OK)
         source_detach(source);
-    else if (source->other != NULL)
-        bell_put_rung(&sub->bell, &source->other->cursor.waiter); /* its past: it rings for the source itself */
+    else if (source->kept && source->course->other != NULL)
+        bell_put_rung(&sub->bell, &source->course->other->cursor.waiter); /* its past: it rings for the source itself */
     else if (ring)
         bell_put_rung(&sub->bell, &source->cursor.waiter);
     source->opening = false;
@@ -469,7 +467,7 @@ void sub_forget_removed(struct bcast_sub *sub)
 
 static int add_marks(struct position_writer *writer, const struct source *source)
 {
-    char *text = marks_text(source->marks);
+    char *text = marks_text(source->course->marks);
     if (text == NULL)
         return error_nomem();
     position_add(writer, source->channel->name, source->channel->size, text);

@@ -7,28 +7,36 @@
 #include "cursor.h"
 #include "options.h"
 
+/* Where the broker keeps messages: how a source gets to the channel's ring, and where it stands. */
+struct course {
+    struct source *other; /* of a past: the source that follows, and the other way round; NULL: none; under the mutex */
+    const struct channel *named; /* of a past: the channel whose name its gaps have, as they may outlive it */
+    struct feed *feed;           /* not of a past */
+    struct marks *marks;         /* a past and its source have the same */
+    bool
+        stale; /* it was overtaken, and is about to be replaced by what fetches what it missed; with the marks' mutex */
+};
+
 struct source { /* one channel of a subscription */
     struct cursor cursor;
     struct bcast_sub *sub;
-    struct channel *channel;     /* a reference; NULL once it is removed and no reader can be at it any more */
-    struct source *next;         /* of all its subscription's; under the broadcast's mutex */
-    struct source *next_ready;   /* in the queue of those that may have something; whoever has the turn */
-    struct source *next_rested;  /* in the list of those that have gone empty; the same */
-    int64_t rested_ns;           /* when it did */
-    bool queued;                 /* it is in that queue */
-    bool resting;                /* it is in that list */
-    bool opening;                /* the broker has not confirmed it yet; under the mutex */
-    const struct channel *named; /* of a past: the one whose name its gaps have, as they may outlive it */
-    bool is_past;                /* not the channel's ring, but one of its own, which is read before */
-    struct source *other;        /* of a past: the source that follows, and the other way round; NULL: none; the same */
-    struct feed *feed;           /* where the broker keeps messages: what brings it to its ring; NULL in a past */
-    struct marks *marks;         /* likewise, and in its past: where it stands; else NULL */
-    bool wants;                  /* a share in the broker's subscription; under the mutex */
-    bool
-        stale; /* it was overtaken, and is about to be replaced by what fetches what it missed; with the marks' mutex */
+    struct channel *channel;    /* a reference; NULL once it is removed and no reader can be at it any more */
+    struct source *next;        /* of all its subscription's; under the broadcast's mutex */
+    struct source *next_ready;  /* in the queue of those that may have something; whoever has the turn */
+    struct source *next_rested; /* in the list of those that have gone empty; the same */
+    int64_t rested_ns;          /* when it did */
+    bool queued;                /* it is in that queue */
+    bool resting;               /* it is in that list */
+    bool opening;               /* the broker has not confirmed it yet; under the mutex */
+    bool wants;                 /* it has a share in the broker's subscription; the same */
+    bool kept;                  /* its broker keeps messages: it has a course. Constant, like the next */
+    bool is_past;               /* it is not in the channel's ring, but in one of its own, which is read before */
     _Atomic bool removed;
     _Atomic uint8_t missed; /* enum bcast_count: before its start so many messages are missing, and nobody was told; */
-    uint64_t missed_count;  /* MISSED_STOOD: it was disconnected, and stood there. Written under the mutex */
+    union {
+        uint64_t missed_count; /* MISSED_STOOD: it was disconnected, and stood there. Written under the mutex */
+        struct course *course; /* if `kept` */
+    };
 };
 
 enum { MISSED_STOOD = 255 };

@@ -54,7 +54,7 @@ static void fail(struct redis_fetches *fetches, uint64_t request, int status, co
 
 static bool any_older(const struct redis_fetch *fetch, struct redis_id than)
 {
-    return fetch->info.length != 0 && redis_id_compare(fetch->info.oldest, than) <= 0 &&
+    return fetch->info.length != 0 && !fetch->from_since && redis_id_compare(fetch->info.oldest, than) <= 0 &&
            redis_id_compare(than, fetch->since) >= 0;
 }
 

@@ -19,6 +19,7 @@ struct redis_fetch {
     bool backwards, only_where;
     bool from_position;    /* forwards: whoever asked stood somewhere, and can have missed something */
     bool from_newest;      /* backwards, without a position */
+    bool from_since;       /* forwards: it begins there */
     struct redis_id since; /* nothing before it */
     struct redis_id until; /* nothing behind it: what was asked for */
     struct redis_id end;   /* and not behind this: what there was when it began */

@@ -109,6 +109,7 @@ static void begin_forwards(struct redis_fetches *fetches, struct redis_fetch *fe
     }
     if (is_behind(since, fetch->at)) {
         fetch->at = is_behind(since, info->last) ? info->last : since;
+        fetch->from_since = true;
         fetch->counted = false;
     }
     fetch->end = info->last;
