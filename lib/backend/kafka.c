@@ -23,7 +23,7 @@ static void kafka_capabilities(void *self, struct bcast_capabilities *out)
 {
     const struct kafka *kafka = self;
     out->can = BCAST_CAN_BLOCK | BCAST_CAN_KEYS | BCAST_CAN_HEADERS | BCAST_CAN_BINARY | BCAST_CAN_CONFIRM |
-               BCAST_CAN_IDS | BCAST_CAN_TIMESTAMPS | BCAST_CAN_PROCESSES | BCAST_CAN_RESUME;
+               BCAST_CAN_IDS | BCAST_CAN_TIMESTAMPS | BCAST_CAN_PROCESSES | BCAST_CAN_RESUME | BCAST_CAN_HISTORY;
     out->max_message_bytes = kafka != NULL ? kafka->conf.most_bytes : 1000000000;
     out->max_channel_bytes = KAFKA_NAME_MOST;
 }
