@@ -145,31 +145,16 @@ static void attach_last(struct feed *feed)
         memory_put(place);
         return;
     }
-    memory_put(feed->until);
     feed->until = place;
     feed->phase = feed->given_up ? FEED_SEAM : FEED_LAST;
 }
 
 /* -------------------------------------------------------------------------------------------------------- asking -- */
 
-/* No page goes beyond where the topic stands: what it will yet be told by itself must not be told here as well. */
-static bool stay_behind(struct feed *feed)
-{
-    struct topic *topic = topic_of(feed);
-    char *place = topic != NULL ? place_of(feed->io, topic) : NULL;
-    if (place == NULL)
-        return false;
-    memory_put(feed->until);
-    feed->until = place;
-    return true;
-}
-
 static void ask(struct feed *feed, bool page)
 {
     struct bcast_fetch *fetch = &feed->inquiry.fetch;
     *fetch = (struct bcast_fetch){.channel = feed->channel->name, .channel_size = feed->channel->size};
-    if (page && feed->phase == FEED_PAGES && !stay_behind(feed))
-        return; /* the next step tries again */
     if (page) {
         memory_put(feed->from);
         feed->from = marks_text(feed->at);
