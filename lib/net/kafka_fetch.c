@@ -100,12 +100,6 @@ static char *write_edge(const struct kafka_fetch *fetch, bool newer)
     return text;
 }
 
-/* Behind what could be wanted of it. */
-static int64_t last_wanted(const struct kafka_fetch *fetch, const struct kafka_fetch_part *part)
-{
-    return fetch->until.list != NULL ? part->to : part->high;
-}
-
 /* The library may ask for more, or leave, while it is told: so by then this one is off the list, and given to be dropped.
  * Its own memory stays until that has come back to this thread. */
 static void finish(struct kafka *kafka, struct kafka_fetch *fetch, int status)
@@ -113,8 +107,9 @@ static void finish(struct kafka *kafka, struct kafka_fetch *fetch, int status)
     char *older = write_edge(fetch, false), *newer = write_edge(fetch, true);
     struct bcast_fetch_end end = {.status = BCAST_OK, .older = older, .newer = newer};
     for (size_t i = 0; i < fetch->part_count; i++) {
-        end.more_older |= edge(fetch, &fetch->parts[i], false) > fetch->parts[i].low;
-        end.more_newer |= edge(fetch, &fetch->parts[i], true) < last_wanted(fetch, &fetch->parts[i]);
+        const struct kafka_fetch_part *part = &fetch->parts[i];
+        end.more_older |= edge(fetch, part, false) > (part->low > part->since ? part->low : part->since);
+        end.more_newer |= edge(fetch, part, true) < (fetch->backwards ? part->high : part->to);
     }
     kafka->fetches = fetch->next;
     kafka->fetch_ns = INT64_MAX;
@@ -166,18 +161,20 @@ static bool has_enough(const struct kafka_fetch *fetch)
 static bool tell(struct kafka *kafka, struct kafka_fetch *fetch, rd_kafka_message_t *message)
 {
     struct kafka_fetch_part *part = &fetch->parts[message->partition];
-    int status = BCAST_OK;
     tell_gap(kafka, fetch, part);
-    part->mark = fetch->backwards ? message->offset : message->offset + 1;
-    fetch->told++;
-    fetch->told_bytes += message->len;
     if (!fetch->only_where) {
         struct kafka_incoming incoming;
         kafka_read_incoming(message, &incoming);
-        status = kafka->sink->fetched(kafka->sink, fetch->request, &incoming.message);
+        if (kafka->sink->fetched(kafka->sink, fetch->request, &incoming.message) != BCAST_OK) {
+            kafka_merge_put_back(fetch, part); /* not taken: it is still to come */
+            return false;
+        }
     }
+    part->mark = fetch->backwards ? message->offset : message->offset + 1;
+    fetch->told++;
+    fetch->told_bytes += message->len;
     rd_kafka_message_destroy(message);
-    return status != BCAST_TIMEOUT && !has_enough(fetch);
+    return !has_enough(fetch);
 }
 
 void kafka_fetch_ready(struct kafka *kafka)

@@ -75,6 +75,8 @@ enum kafka_merge { KAFKA_MERGE_ONE, KAFKA_MERGE_WAIT, KAFKA_MERGE_ASK, KAFKA_MER
 /* The next message, in the direction asked for; the caller's to destroy. WAIT: more has to come; ASK: the worker has to
  * begin, or to look, first; FAILED: see fetch->status. */
 enum kafka_merge kafka_merge_next(struct kafka *kafka, struct kafka_fetch *fetch, rd_kafka_message_t **out);
+/* The last one that was given, of this partition; then it is not the caller's any more. */
+void kafka_merge_put_back(const struct kafka_fetch *fetch, struct kafka_fetch_part *part);
 /* It has nothing more of what was asked for. */
 bool kafka_merge_at_end(const struct kafka_fetch *fetch, const struct kafka_fetch_part *part);
 void kafka_merge_aim(const struct kafka_fetch *fetch,

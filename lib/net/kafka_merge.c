@@ -228,6 +228,14 @@ static rd_kafka_message_t *pop(const struct kafka_fetch *fetch, struct kafka_fet
     return message;
 }
 
+void kafka_merge_put_back(const struct kafka_fetch *fetch, struct kafka_fetch_part *part)
+{
+    if (fetch->backwards)
+        part->held_end++;
+    else
+        part->held_at--;
+}
+
 enum kafka_merge kafka_merge_next(struct kafka *kafka, struct kafka_fetch *fetch, rd_kafka_message_t **out)
 {
     bool ask = false, wait = false;

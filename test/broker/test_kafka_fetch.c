@@ -101,12 +101,14 @@ static int on_fetched(struct bcast_sink *sink, uint64_t request, const struct bc
         return BCAST_OK;
     assert_false(p->answer.ended);
     assert_true(p->answer.count < MESSAGES_MOST);
+    if (p->enough != 0 && p->answer.count == p->enough)
+        return BCAST_TIMEOUT;
     if (p->look != NULL)
         p->look(message);
     snprintf(p->answer.ids[p->answer.count], sizeof p->answer.ids[0], "%s", message->id);
     p->answer.times_us[p->answer.count++] = message->timestamp_us;
     p->answer.bytes += message->size;
-    return p->answer.count == p->enough ? BCAST_TIMEOUT : BCAST_OK;
+    return BCAST_OK;
 }
 
 static void on_fetch_gap(struct bcast_sink *sink, uint64_t request, enum bcast_gap_reason reason, uint64_t lost,
@@ -533,7 +535,11 @@ static void test_until(void **state)
     same(fetch(p, &ask), &three, 30, 40, 0);
     assert_string_equal(p->answer.older, start);
     assert_string_equal(p->answer.newer, end);
+    assert_true(p->answer.more_older && !p->answer.more_newer); /* up to there */
+    ask.limit = 39;
+    same(fetch(p, &ask), &three, 30, 39, 0);
     assert_true(p->answer.more_older && p->answer.more_newer);
+    ask.limit = ALL;
     ask.until = start;
     assert_int_equal(fetch(p, &ask)->count, 0);
     assert_string_equal(p->answer.newer, start);
@@ -552,14 +558,15 @@ static void test_since(void **state)
     (void)state;
     ask.since_us = (three.start_ms + 60) * 1000;
     same(fetch(p, &ask), &three, 60, 40, 0);
-    assert_int_equal(p->answer.more_older, 1);
-    ask.since_us++; /* just after it */
+    assert_int_equal(p->answer.more_older, 0); /* nothing that is not too old */
+    ask.since_us++;                            /* just after it */
     same(fetch(p, &ask), &three, 63, 37, 0);
     ask.backwards = 1;
     same(fetch(p, &ask), &three, 63, 37, 1);
-    assert_int_equal(p->answer.more_older, 1);
+    assert_int_equal(p->answer.more_older, 0);
     ask.limit = 10;
     same(fetch(p, &ask), &three, 90, 10, 1);
+    assert_int_equal(p->answer.more_older, 1);
     for (ask.backwards = 0; ask.backwards < 2; ask.backwards++) {
         ask.since_us = (three.start_ms + HOUR_MS) * 1000;
         assert_int_equal(fetch(p, &ask)->count, 0);
@@ -629,19 +636,24 @@ static void test_bytes(void **state)
     puppet_close(p);
 }
 
+/* The message that is one too many has not been told; also if it is the last one. */
 static void test_enough(void **state)
 {
+    static const size_t enough[] = {13, 99};
     struct puppet *p = puppet_open("URL");
     (void)state;
-    for (int backwards = 0; backwards < 2; backwards++) {
+    for (int i = 0; i < 4; i++) {
         char position[200];
+        int backwards = i % 2;
+        size_t first = enough[i / 2], rest = three.count - first;
         struct bcast_fetch ask = wanted("three", backwards, ALL);
-        p->enough = 13;
-        same(fetch(p, &ask), &three, backwards ? 87 : 0, 13, backwards);
+        p->enough = first;
+        same(fetch(p, &ask), &three, backwards ? rest : 0, first, backwards);
+        assert_int_equal(backwards ? p->answer.more_older : p->answer.more_newer, 1);
         snprintf(position, sizeof position, "%s", backwards ? p->answer.older : p->answer.newer);
         p->enough = 0;
         ask.position = position;
-        same(fetch(p, &ask), &three, backwards ? 0 : 13, 87, backwards);
+        same(fetch(p, &ask), &three, backwards ? 0 : first, rest, backwards);
     }
     puppet_close(p);
 }
