@@ -115,6 +115,7 @@ def accessible(page, url):
     page.resize(360, 640)
     page.open(url)
     page.until("return document.querySelectorAll('#room option').length === 3")
+    assert page.run("return innerWidth") == 360
     assert page.run("return document.activeElement.id") == "name"
     page.press("Dora" + ENTER)
     page.until("return document.title === 'chatroom'")

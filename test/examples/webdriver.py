@@ -49,13 +49,14 @@ class Driver:
         """One with a profile of its own: it shares nothing with the others."""
         # As root, which containers often are, Chromium refuses its sandbox; and their /dev/shm is often too small.
         words = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars",
-                 "--force-device-scale-factor=1", f"--window-size={width},{height}"]
+                 "--force-device-scale-factor=1"]
         if dark:
             words.append("--blink-settings=preferredColorScheme=0")
         options = {"binary": shutil.which("chromium"), "args": words}
         wanted = {"alwaysMatch": {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}}
         session = self.call("POST", "/session", {"capabilities": wanted})
         self.browsers.append(Browser(self, session["sessionId"]))
+        self.browsers[-1].resize(width, height)
         return self.browsers[-1]
 
 
@@ -104,7 +105,9 @@ class Browser:
         return value
 
     def resize(self, width, height):
-        self.call("POST", "/window/rect", {"width": width, "height": height})
+        """Of the page, which may be smaller than any window."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics})
 
     def screenshot(self):
         return base64.b64decode(self.call("GET", "/screenshot"))
