@@ -26,8 +26,9 @@ def coming_in(server):
     assert client.enter() == [{"action": "state", "state": "connected", "why": ""},
                               {"action": "welcome", "room": "chatroom", "keeps": HISTORY}]
     client.leave()
-    client = Client(server.port, "cellar")
-    assert [f["action"] for f in client.enter()[:-1]] == ["error"] and client.why == 1013
+    for room in "cellar", "x" * 200, "":
+        client = Client(server.port, room)
+        assert [f["action"] for f in client.enter()[:-1]] == ["error"] and client.why == 1013
 
 
 def everybody_sees_everything(server):

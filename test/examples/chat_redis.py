@@ -100,8 +100,22 @@ def restart(a, b, server):
     talk_again(b, [a, b])
 
 
+def who_may_not_publish(program, url):
+    """Redis says so only when the publish has long returned. Who wrote it is told, and nobody else."""
+    where = urlsplit(url)
+    Stranger(url).command("acl", "setuser", "quiet", "on", ">word", "~*", "&*", "+@all", "-publish")
+    with Server(program, f"redis://quiet:word@{where.hostname}:{where.port}") as server:
+        writes, reads = enter(server.port), enter(server.port)
+        writes.say("w", "in vain")
+        writes.expect_error("A message of yours may not have arrived")
+        Stranger(url).command("publish", "chatroom", '{"action":"message","user":"s","message":"next"}')
+        reads.expect("s", "next")
+        server.end()
+
+
 def main():
     program, url = sys.argv[1], os.environ["URL"]
+    who_may_not_publish(program, url)
     with Server(program, url) as here, Server(program, url) as there:
         late = Client(here.port)
         assert late.enter()[-1] == {"action": "welcome", "room": "chatroom", "keeps": 0}

@@ -1,7 +1,7 @@
 /* A chat over websockets: what one browser says in a room, every browser in that room gets, on every server that has
  * the same broker.
  *     chat-server [-p PORT] [-c CLIENTS] [URL [ROOM...]]
- * PORT 0 is any that is free. Then open http://localhost:PORT/
+ * Then open http://localhost:PORT/. PORT 0 is any that is free; 127.0.0.1:8080 is for this machine only.
  *
  * Each connection has two threads. The web server's reads the socket and publishes; one of our own waits for events and
  * writes them to the socket. When the browser leaves, bcast_cancel wakes the second.
@@ -119,12 +119,12 @@ static json_t *parse(const char *text, size_t size, json_error_t *error)
     json_t *message = json_loadb(text, size, JSON_REJECT_DUPLICATES, error);
     if (message == NULL)
         return NULL;
-    if (json_unpack_ex(message, error, 0, "{s:s, s:s, s:s}", "action", &action, "user", &user, "message", &words) ==
-        0) {
-        if (strcmp(action, "message") == 0)
-            return message;
+    const char *members = "{s:s, s:s, s:s}";
+    int failed = json_unpack_ex(message, error, 0, members, "action", &action, "user", &user, "message", &words);
+    if (failed == 0 && strcmp(action, "message") == 0)
+        return message;
+    if (failed == 0)
         snprintf(error->text, sizeof error->text, "the action is not \"message\"");
-    }
     json_decref(message);
     return NULL;
 }
@@ -236,9 +236,10 @@ static const char *room_of(const struct mg_connection *connection)
 {
     char name[100];
     const char *query = mg_get_request_info(connection)->query_string;
-    if (query == NULL || mg_get_var(query, strlen(query), "room", name, sizeof name) < 0)
+    int size = query != NULL ? mg_get_var(query, strlen(query), "room", name, sizeof name) : -1;
+    if (size == -1) /* it does not say */
         return chat.names[0];
-    for (size_t i = 0; i < chat.count; i++)
+    for (size_t i = 0; size >= 0 && i < chat.count; i++)
         if (strcmp(chat.names[i], name) == 0)
             return chat.names[i];
     return NULL;
@@ -465,14 +466,15 @@ static struct mg_context *serve(const char *port)
 {
     char threads[20];
     snprintf(threads, sizeof threads, "%u", chat.max_clients + SPARE);
+    /* each connection keeps a thread; pings find out who is gone */
     const char *options[] = {"listening_ports",
                              port,
                              "num_threads",
-                             threads, /* each connection keeps one */
+                             threads,
                              "websocket_timeout_ms",
                              "10000",
                              "enable_websocket_ping_pong",
-                             "yes", /* who is gone? */
+                             "yes",
                              "tcp_nodelay",
                              "1",
                              "static_file_max_age",
