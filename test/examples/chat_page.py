@@ -9,8 +9,8 @@ import sys
 from chat_help import Server, broker, enter
 from webdriver import ENTER, TAB, Driver
 
-LINES = "return [...document.querySelectorAll('#log li')].map(line => line.innerText)"
-SAID = """return [...document.querySelectorAll('#log li:not(.note)')].map(
+LINES = "return [...document.querySelectorAll('#log p')].map(line => line.innerText)"
+SAID = """return [...document.querySelectorAll('#log p:not(.note)')].map(
     line => [line.querySelector('b').textContent, line.lastChild.textContent])"""
 
 
@@ -29,7 +29,7 @@ def say(page, words):
 
 
 def wait_for(page, words):
-    page.until("return [...document.querySelectorAll('#log li')].some(line => line.textContent.includes(arguments[0]))",
+    page.until("return [...document.querySelectorAll('#log p')].some(line => line.textContent.includes(arguments[0]))",
                words)
 
 
@@ -40,19 +40,19 @@ def conversation(ann, ben, url):
         say(ann, f"from Ann {i}")
         say(ben, f"from Ben {i}")
     for page in ann, ben:
-        page.until("return document.querySelectorAll('#log li:not(.note)').length === 20")
+        page.until("return document.querySelectorAll('#log p:not(.note)').length === 20")
     said = [page.run(SAID) for page in (ann, ben)]
     assert said[0] == said[1], said
     for name in "Ann", "Ben":
         assert [words for user, words in said[0] if user == name] == [f"from {name} {i}" for i in range(10)], said[0]
-    assert ann.run("return document.querySelectorAll('#log li.mine').length") == 10
+    assert ann.run("return document.querySelectorAll('#log p.mine').length") == 10
     assert ann.run("return document.querySelector('#words').value") == ""
     return said[0]
 
 
 def latecomer(late, url, said):
     join(late, url, "Cleo")
-    late.until("return document.querySelectorAll('#log li').length === arguments[0]", len(said))
+    late.until("return document.querySelectorAll('#log p').length === arguments[0]", len(said))
     assert late.run(SAID) == said
     assert late.run("return document.querySelector('#log').scrollTop > 0"), "not at the newest message"
 

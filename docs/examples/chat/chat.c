@@ -265,7 +265,7 @@ static bool hear_room(struct client *client, const char *room)
     options.limit_messages = BEHIND;
     options.limit_bytes = (size_t)BEHIND * 4096;
     options.history = chat.keeps;
-    options.timeout_ms = 3000;
+    options.timeout_ms = 5000;
     if (bcast_channel(chat.rooms, room, 0, &client->room) != BCAST_OK ||
         bcast_subscribe(chat.rooms, room, &options, &client->messages) != BCAST_OK)
         return false;
