@@ -141,6 +141,8 @@ static inline void take_all(struct run *run, struct tally *tally, const struct b
         take(run, tally, &events[i], PAYLOAD_BYTES);
     for (size_t i = 0; i < count && tally->depth == PAYLOAD_SUM; i++)
         take(run, tally, &events[i], PAYLOAD_SUM);
+    for (size_t i = 0; i < count && tally->depth == PAYLOAD_TEXT; i++)
+        take(run, tally, &events[i], PAYLOAD_TEXT);
 }
 
 struct reading {
@@ -272,6 +274,10 @@ static void open_both(struct run *run)
     if (bcast_open(run->plan.url, NULL, &run->b) != BCAST_OK || bcast_capabilities(run->b, &can) != BCAST_OK)
         die("open");
     run->in = run->b;
+    if (!(can.can & BCAST_CAN_BINARY)) {
+        run->plan.depth = PAYLOAD_TEXT;
+        run->plan.size = run->plan.size < PAYLOAD_TEXT_MIN ? PAYLOAD_TEXT_MIN : run->plan.size;
+    }
     run->drops = run->plan.policy == BCAST_DROP_OLDEST || !(can.can & BCAST_CAN_BLOCK);
     if (!(can.can & BCAST_CAN_PROCESSES))
         return;

@@ -24,12 +24,35 @@ static inline uint64_t payload_word(uint64_t mark, size_t i)
 /* How much of a message is looked at. */
 enum payload_depth {
     PAYLOAD_BYTES, /* every byte, and that each publisher's messages come in order */
+    PAYLOAD_TEXT,  /* the same of messages that are text: mark and time in hexadecimal, then spaces */
     PAYLOAD_SUM    /* its number, and at the end that the numbers add up: what other programs' benchmarks do */
 };
+
+#define PAYLOAD_TEXT_MIN 32
+
+static inline void payload_hex(unsigned char *at, uint64_t value)
+{
+    for (int i = 15; i >= 0; i--, value >>= 4)
+        at[i] = (unsigned char)"0123456789abcdef"[value & 15];
+}
+
+static inline uint64_t payload_unhex(const unsigned char *at)
+{
+    uint64_t value = 0;
+    for (int i = 0; i < 16; i++)
+        value = value << 4 | ((at[i] & 15u) + (at[i] >= 'a' ? 9u : 0));
+    return value;
+}
 
 static inline void payload_fill(unsigned char *data, size_t size, uint64_t mark, uint64_t time_ns,
                                 enum payload_depth depth)
 {
+    if (depth == PAYLOAD_TEXT) {
+        payload_hex(data, mark);
+        payload_hex(data + 16, time_ns);
+        memset(data + PAYLOAD_TEXT_MIN, ' ', size - PAYLOAD_TEXT_MIN);
+        return;
+    }
     memcpy(data, &mark, 8);
     memcpy(data + 8, &time_ns, 8);
     for (size_t i = 16; i + 8 <= size && depth == PAYLOAD_BYTES; i += 8) {
@@ -60,6 +83,13 @@ static inline uint64_t payload_check(struct payload_reader *reader, const unsign
                                      size_t expected, bool gaps, enum payload_depth depth)
 {
     uint64_t mark, time_ns, wrong = size ^ expected;
+    if (depth == PAYLOAD_TEXT) {
+        wrong |= payload_order(reader, payload_unhex(data), gaps);
+        for (size_t i = PAYLOAD_TEXT_MIN; i < size; i++)
+            wrong |= data[i] ^ (uint64_t)' ';
+        reader->wrong += wrong != 0;
+        return payload_unhex(data + 16);
+    }
     memcpy(&mark, data, 8);
     memcpy(&time_ns, data + 8, 8);
     if (depth == PAYLOAD_BYTES)

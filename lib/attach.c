@@ -6,7 +6,18 @@
 
 static struct cursor **list_of(struct ring *ring, struct cursor *cursor)
 {
-    return cursor->policy == CURSOR_BLOCK ? &ring->blocking : &ring->dropping;
+    return cursor_blocks(cursor) ? &ring->blocking : &ring->dropping;
+}
+
+static void link_cursor(struct ring *ring, struct cursor *cursor)
+{
+    struct cursor **list = list_of(ring, cursor);
+    cursor->next = *list;
+    cursor->previous = NULL;
+    if (*list != NULL)
+        (*list)->previous = cursor;
+    *list = cursor;
+    keeper_set_limits(ring);
 }
 
 static void unlink_cursor(struct ring *ring, struct cursor *cursor)
@@ -85,13 +96,7 @@ bool ring_attach(struct ring *ring, struct cursor *cursor, const struct ring_sta
     keeper_enter(ring);
     /* Before anything changes: what was shown to whoever asks for it is still there. */
     uint64_t sequence = start != NULL ? start_of(ring, start) : 0;
-    struct cursor **list = list_of(ring, cursor);
-    cursor->next = *list;
-    cursor->previous = NULL;
-    if (*list != NULL)
-        (*list)->previous = cursor;
-    *list = cursor;
-    keeper_set_limits(ring);
+    link_cursor(ring, cursor);
     struct segment *segment = keeper_current(ring);
     if (atomic_load_explicit(&segment->capacity, memory_order_relaxed) > ring->segment.bytes ||
         atomic_load_explicit(&segment->max_records, memory_order_relaxed) > ring->segment.messages) {
@@ -137,6 +142,27 @@ void ring_detach(struct ring *ring, struct cursor *cursor)
     if (ring_all)
         waiter_ring_list(&ring->armed);
     ring_space(ring);
+}
+
+bool ring_let_pass(struct ring *ring)
+{
+    bool others = false, passed = false;
+    keeper_enter(ring);
+    for (struct cursor *c = ring->dropping; c != NULL && !others; c = c->next)
+        others = c->policy != CURSOR_BLOCK;
+    for (struct cursor *c = ring->blocking; c != NULL && !others; c = c->next)
+        others = !keeper_is_behind(ring, c);
+    for (struct cursor *c = ring->blocking, *next; others && c != NULL; c = next) {
+        next = c->next;
+        if (!keeper_is_behind(ring, c))
+            continue;
+        unlink_cursor(ring, c);
+        atomic_store_explicit(&c->yields, true, memory_order_relaxed); /* of one list or the other: keepers only */
+        link_cursor(ring, c);
+        passed = true;
+    }
+    keeper_leave(ring);
+    return passed;
 }
 
 bool ring_trim(struct ring *ring)

@@ -39,8 +39,8 @@ static void bcast_free(struct bcast *b)
     else
         notifier_stop(b->notifier);
     if (b->self != NULL && b->backend->close != NULL)
-        b->backend->close(b->self);
-    io_end(b->io); /* with the topics, which the backend may have known until now */
+        b->backend->close(b->self); /* until then its threads may call sink->wake, which is a part of io */
+    io_end(b->io);                  /* with the topics, which the backend may have known until now */
     if (b->registry != NULL)
         shared_leave(b->registry);
     if (b->has_url)

@@ -42,6 +42,12 @@ struct bcast {
     bool shut;
 };
 
+/* Does the broker keep messages, so that they can be had again? */
+static inline bool bcast_keeps(const struct bcast *b)
+{
+    return b->io != NULL && (b->capabilities.can & BCAST_CAN_HISTORY);
+}
+
 void bcast_ref(struct bcast *b);
 void bcast_unref(struct bcast *b);
 /* BCAST_ERR_FORKED or BCAST_ERR_CLOSED, with its text. */

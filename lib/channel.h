@@ -12,6 +12,7 @@ struct channel {
     uint32_t size;               /* of name, without its NUL */
     uint64_t hash;
     struct registry *registry;
+    bool apart;  /* it is in no table */
     void *topic; /* the I/O thread's, see io_thread.c; NULL for memory:// */
     char name[]; /* with a NUL behind it */
 };

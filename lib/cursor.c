@@ -99,7 +99,7 @@ bool holds_end(struct holds *holds)
 
 static bool dropping(const struct cursor *cursor)
 {
-    return cursor->policy != CURSOR_BLOCK;
+    return !cursor_blocks(cursor);
 }
 
 /* Pins the oldest segment of the chain. */

@@ -56,8 +56,9 @@ struct cursor {
     struct holds *holds;            /* NULL: shared */
     uint64_t start;                 /* records before this sequence are skipped; constant */
     struct waiter waiter;
-    uint8_t policy; /* enum cursor_policy */
-    bool whole;     /* it entered the segment at its first record */
+    uint8_t policy;      /* enum cursor_policy */
+    _Atomic bool yields; /* it is a blocking one that no longer blocks: written by a keeper; the reader may know late */
+    bool whole;          /* it entered the segment at its first record */
 };
 
 /* A run of records in one segment, which is pinned for the caller. */
@@ -67,6 +68,12 @@ struct claim {
     uint64_t sequence;         /* of the first record */
     size_t count;
 };
+
+/* Do publishers have to wait for it? relaxed: whoever must know is the keeper. */
+static inline bool cursor_blocks(const struct cursor *cursor)
+{
+    return cursor->policy == CURSOR_BLOCK && !atomic_load_explicit(&cursor->yields, memory_order_relaxed);
+}
 
 struct cursor_gap {
     uint64_t lost;

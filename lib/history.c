@@ -6,10 +6,11 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "book.h"
 #include "event.h"
+#include "pages.h"
 #include "position.h"
 
-#define BLOCK_BYTES ((size_t)65536)
 #define MOST_MESSAGES ((size_t)65536)
 
 /* -------------------------------------------------------------------------------------------------------- walking -- */
@@ -99,6 +100,8 @@ static int find_since(struct ring *ring, int64_t since_us, int timeout_ms, uint6
 
 int history_check(const struct bcast *b)
 {
+    if (b->io != NULL && bcast_keeps(b))
+        return BCAST_OK;
     if (b->io != NULL)
         return error_set(BCAST_ERR_UNSUPPORTED, "%s keeps no history that could be read", b->backend->name);
     if (b->registry->history.messages == 0)
@@ -143,89 +146,6 @@ int history_start(struct bcast *b, struct channel *channel, const struct sub_set
         return BCAST_OK;
     out->at.given = true;
     return find_since(&channel->ring, settings->since_us, settings->timeout_ms, &out->at.sequence);
-}
-
-/* --------------------------------------------------------------------------------------------------------- pages -- */
-
-struct block { /* of what the events of a page point to */
-    struct block *next;
-    size_t used, size;
-    _Alignas(8) unsigned char bytes[];
-};
-
-struct book { /* a page, and what belongs to it */
-    struct bcast_page page;
-    struct bcast_event *events;
-    struct block *blocks;
-    char older[POSITION_BYTES], newer[POSITION_BYTES];
-    uint32_t channel_size;
-    char channel[];
-};
-
-static struct book *book_new(const char *channel, size_t size)
-{
-    struct book *book = memory_get(sizeof *book + size + 1);
-    if (book == NULL)
-        return NULL;
-    memcpy(book->channel, channel, size);
-    book->channel_size = (uint32_t)size;
-    book->page.newer = book->newer;
-    return book;
-}
-
-static bool book_open(struct book *book, size_t most)
-{
-    book->events = memory_get(most * sizeof *book->events);
-    book->page.events = book->events;
-    return book->events != NULL;
-}
-
-void bcast_page_free(struct bcast_page *page)
-{
-    struct book *book = (struct book *)(void *)page; /* a book begins with its page */
-    if (book == NULL)
-        return;
-    while (book->blocks != NULL) {
-        struct block *block = book->blocks;
-        book->blocks = block->next;
-        memory_put(block);
-    }
-    memory_put(book->events);
-    memory_put(book);
-}
-
-static unsigned char *book_room(struct book *book, size_t size)
-{
-    struct block *block = book->blocks;
-    size = record_padded(size + (size == 0)); /* data is never NULL */
-    if (block == NULL || block->size - block->used < size) {
-        size_t bytes = size > BLOCK_BYTES ? size : BLOCK_BYTES;
-        block = memory_get(sizeof *block + bytes);
-        if (block == NULL)
-            return NULL;
-        block->size = bytes;
-        block->next = book->blocks;
-        book->blocks = block;
-    }
-    block->used += size;
-    return block->bytes + block->used - size;
-}
-
-static bool book_add(struct book *book, const unsigned char *record, uint64_t header, uint64_t sequence)
-{
-    size_t bytes = record_padded(record_extra_size(header)) + record_size(header);
-    unsigned char *room = book_room(book, bytes);
-    if (room == NULL)
-        return false;
-    memcpy(room, record + RECORD_HEADER, bytes);
-    event_fill_message(&book->events[book->page.count++], book->channel, book->channel_size, room, header, sequence);
-    return true;
-}
-
-static void book_add_gap(struct book *book, uint64_t lost, enum bcast_count count, uint64_t sequence)
-{
-    struct gap_record gap = {lost, BCAST_GAP_TRIMMED, count};
-    event_fill_gap(&book->events[book->page.count++], book->channel, book->channel_size, &gap, sequence);
 }
 
 /* ----------------------------------------------------------------------------------------------- reading a page -- */
@@ -286,7 +206,7 @@ static int measure(struct ring *ring, const struct query *q, uint64_t *bytes)
 }
 
 /* Puts what was trimmed under the reader's eyes in its place; nobody asked for what comes before the page. */
-static void note_lost(struct book *book, struct walk *walk, const struct query *q)
+static bool note_lost(struct book *book, struct walk *walk, const struct query *q)
 {
     uint64_t to = cursor_next(&walk->cursor);
     if (walk->lost != 0 && (book->page.count > 0 || q->resumed)) {
@@ -294,9 +214,11 @@ static void note_lost(struct book *book, struct walk *walk, const struct query *
             walk->lost -= to - q->end;
             to = q->end;
         }
-        book_add_gap(book, walk->lost, BCAST_EXACT, to);
+        if (!book_add_gap(book, &(struct gap_record){walk->lost, BCAST_GAP_TRIMMED, BCAST_EXACT}, to))
+            return false;
     }
     walk->lost = 0;
+    return true;
 }
 
 /* Reads the range into the book. `excess`: so many bytes, of the oldest, are too much. Sets q->end to where it ended. */
@@ -316,12 +238,12 @@ static int read_range(struct book *book, struct walk *walk, struct query *q, uin
             break;
         read += size;
         any = true; /* an empty one counts as the one message that a page has always */
-        note_lost(book, walk, q);
-        if (!book_add(book, walk->cursor.data + walk->cursor.offset, header, sequence))
+        if (!note_lost(book, walk, q) || !book_add(book, walk->cursor.data + walk->cursor.offset, header, sequence))
             return error_nomem();
     }
+    if (status == BCAST_OK && !note_lost(book, walk, q))
+        status = error_nomem();
     if (status == BCAST_OK) {
-        note_lost(book, walk, q);
         if (header != 0)
             q->end = cursor_next(&walk->cursor);
         else if (!q->backwards || book->page.count == 0)
@@ -330,12 +252,13 @@ static int read_range(struct book *book, struct walk *walk, struct query *q, uin
     return status;
 }
 
-static void note_start(struct book *book, const struct query *q)
+static bool note_start(struct book *book, const struct query *q)
 {
     if (q->foreign)
-        book_add_gap(book, 0, BCAST_COUNT_UNKNOWN, q->first);
-    else if (q->resumed && before(q->from, q->oldest))
-        book_add_gap(book, q->oldest - q->from, BCAST_EXACT, q->oldest);
+        return book_add_gap(book, &(struct gap_record){0, BCAST_GAP_TRIMMED, BCAST_COUNT_UNKNOWN}, q->first);
+    if (q->resumed && before(q->from, q->oldest))
+        return book_add_gap(book, &(struct gap_record){q->oldest - q->from, BCAST_GAP_TRIMMED, BCAST_EXACT}, q->oldest);
+    return true;
 }
 
 static int read_page(struct book *book, struct ring *ring, struct query *q)
@@ -347,18 +270,20 @@ static int read_page(struct book *book, struct ring *ring, struct query *q)
         status = walk_range(&walk, ring, q);
     if (status != BCAST_OK)
         return status;
-    note_start(book, q);
-    status = read_range(book, &walk, q, bytes > q->limit_bytes ? bytes - q->limit_bytes : 0);
+    status = note_start(book, q) ? BCAST_OK : error_nomem();
+    if (status == BCAST_OK)
+        status = read_range(book, &walk, q, bytes > q->limit_bytes ? bytes - q->limit_bytes : 0);
     walk_end(&walk);
     return status;
 }
 
-static void sign(struct book *book, const struct query *q, uint64_t epoch, uint64_t tail)
+static int sign(struct book *book, const struct query *q, uint64_t epoch, uint64_t tail)
 {
-    position_write(book->older, &(struct position){epoch, q->first});
-    position_write(book->newer, &(struct position){epoch, q->end});
-    book->page.older = before(q->least, q->first) ? book->older : NULL;
+    char older[POSITION_BYTES], newer[POSITION_BYTES];
+    position_write(older, &(struct position){epoch, q->first});
+    position_write(newer, &(struct position){epoch, q->end});
     book->page.more = before(q->end, tail);
+    return book_sign(book, before(q->least, q->first) ? older : NULL, newer);
 }
 
 /* -------------------------------------------------------------------------------------------------- the public call -- */
@@ -425,13 +350,12 @@ static int answer(struct bcast *b, struct channel *channel, const struct bcast_h
     if (status != BCAST_OK)
         return status;
     set_range(q);
-    if (!book_open(book, 2 * (q->end - q->first) + 2))
-        return error_nomem();
     if (channel != NULL)
         status = read_page(book, &channel->ring, q);
-    else
-        note_start(book, q); /* what a position of channels that are gone stood before was lost here too */
-    sign(book, q, epoch, channel != NULL ? ring_tail(&channel->ring).messages : q->end);
+    else if (!note_start(book, q)) /* what a position of channels that are gone stood before was lost here too */
+        status = error_nomem();
+    if (status == BCAST_OK)
+        status = sign(book, q, epoch, channel != NULL ? ring_tail(&channel->ring).messages : q->end);
     return status;
 }
 
@@ -456,6 +380,16 @@ int bcast_history(struct bcast *b, const char *channel, const struct bcast_histo
     struct book *book = book_new(channel, copy.channel_size);
     if (book == NULL)
         return error_nomem();
+    if (bcast_keeps(b)) { /* the book is theirs now */
+        const struct pages_query asked = {.before = copy.before,
+                                          .after = q.resumed ? copy.after : NULL,
+                                          .backwards = q.backwards,
+                                          .since_us = copy.since_us,
+                                          .limit = q.limit,
+                                          .limit_bytes = q.limit_bytes,
+                                          .timeout_ms = q.timeout_ms};
+        return pages_fetch(b, book, &asked, out);
+    }
     struct channel *found = registry_get_existing(b->registry, channel, copy.channel_size);
     status = answer(b, found, &copy, &q, book);
     if (found != NULL)

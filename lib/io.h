@@ -1,5 +1,6 @@
 /* The inside of the I/O thread: io_thread.c (its loop, its connection, its life), io_out.c (what is published, and its
- * results), io_topics.c (what is subscribed). Callers include io_thread.h. */
+ * results), io_topics.c (what is subscribed), io_in.c (what arrives), io_fetch.c and io_feed.c (what the broker keeps).
+ * Callers include io_thread.h. */
 #ifndef IO_H
 #define IO_H
 
@@ -15,6 +16,22 @@ struct flight { /* a message that was handed to the backend and has no result ye
     bcast_result_callback on_result;
     void *context;
     bool done;
+};
+
+/* Something of what the broker keeps. Who asks fills in the first part; texts stay until it has ended. */
+struct inquiry {
+    struct bcast_fetch fetch; /* but for the request */
+    /* On the I/O thread, without its mutex. BCAST_TIMEOUT: it was not taken, and no more are wanted. */
+    int (*message)(struct inquiry *inquiry, const struct bcast_incoming *message);
+    void (*gap)(struct inquiry *inquiry, const struct gap_record *gap);
+    void (*ended)(struct inquiry *inquiry, const struct bcast_fetch_end *end); /* CONNECT: the connection was lost */
+    void (*drop)(struct inquiry *inquiry);                                     /* of io_fetch: frees it */
+    bool asked, enough; /* the I/O thread's alone: the backend has it; it is to stop */
+    /* Of io_fetch, with the mutex: it waits to be asked; there is an answer; nobody waits for that any more. */
+    bool wished, done, dropped;
+    int status;
+    char reason[200];
+    struct inquiry *next;
 };
 
 struct io {
@@ -38,6 +55,9 @@ struct io {
     bool lost, terminal;          /* sink->lost was called; dealt with when the backend has returned */
     int lost_status;
     char lost_reason[200];
+    struct inquiry *asked; /* those that the backend has */
+    uint64_t requests;
+    struct feed *feeds;
     _Atomic uint32_t poked;    /* sink->wake */
     _Atomic uint64_t received; /* relaxed: a statistic */
 
@@ -55,6 +75,8 @@ struct io {
     uint64_t bad_unreported; /* since the last flush */
     int bad_status;          /* of the last of them */
     struct topic *topics, *changed;
+    struct inquiry *wishes; /* of callers, not yet asked */
+    struct feed *fresh;     /* not yet among `feeds` */
 };
 
 static inline struct io *io_of(struct bcast_sink *sink)
@@ -80,6 +102,37 @@ void io_out_forget(struct io *io);             /* in a forked child: drops what 
 void io_out_land_all(struct io *io, int status); /* what was handed over and has no result will never get one */
 void io_sink_result(struct bcast_sink *sink, uint64_t number, uint64_t count, int status);
 int io_check(struct io *io, const struct bcast_outgoing *out); /* does the backend take it? */
+
+/* Does the broker keep messages that can be fetched? */
+static inline bool io_keeps(const struct io *io)
+{
+    return io->b->capabilities.can & BCAST_CAN_HISTORY;
+}
+
+/* io_in.c. On the I/O thread. */
+/* BCAST_OK, or BCAST_TIMEOUT: the ring is full. Without memory the message is a gap. */
+int io_in_message(struct io *io, struct inlet *inlet, const struct bcast_incoming *message);
+int io_in_record(struct io *io, struct inlet *inlet, const struct record *record); /* or BCAST_ERR_NOMEM */
+void io_in_gap(struct io *io, struct inlet *inlet, const struct gap_record *gap);
+
+/* io_fetch.c. On the I/O thread, but for io_fetch. */
+void io_fetch_ask(struct io *io, struct inquiry *inquiry);    /* with a connection */
+void io_fetch_forget(struct io *io, struct inquiry *inquiry); /* its answer, if it is still to come, is not wanted */
+void io_fetch_wishes(struct io *io);                          /* asks what callers want; with a connection */
+void io_fetch_fail(struct io *io, int status, const char *reason); /* ends all that was asked */
+void io_fetch_done(struct io *io, struct inquiry *inquiry,
+                   const struct bcast_fetch_end *end); /* `ended` of io_fetch's */
+int io_sink_fetched(struct bcast_sink *sink, uint64_t request, const struct bcast_incoming *message);
+void io_sink_fetch_gap(struct bcast_sink *sink, uint64_t request, enum bcast_gap_reason reason, uint64_t lost,
+                       enum bcast_count count);
+void io_sink_fetch_ended(struct bcast_sink *sink, uint64_t request, const struct bcast_fetch_end *end);
+
+/* io_feed.c. On the I/O thread. */
+void io_feeds(struct io *io); /* every feed takes its next step */
+void io_feeds_free(struct io *io);
+/* With the mutex: has it a place to begin at, or none? BCAST_OK, or why not, with its text. */
+bool io_feed_begun(const struct feed *feed);
+int io_feed_result(const struct feed *feed);
 
 /* io_topics.c. On the I/O thread. */
 void io_topics_settle(struct io *io); /* makes the broker's view what the subscriptions want */

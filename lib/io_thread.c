@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/thread.h"
-#include "extra.h"
 
 #define BACKOFF_FIRST_MS 50
 #define BACKOFF_MOST_MS 10000
@@ -70,106 +69,25 @@ static void sink_lost(struct bcast_sink *sink, int status, const char *reason, i
     strncpy(io->lost_reason, reason != NULL ? reason : "", sizeof io->lost_reason - 1);
 }
 
-/* What is missing is told in front of what comes next: there may be no room, or no memory, to tell it at once. */
-static void miss(struct topic *topic, const struct gap_record *gap)
-{
-    struct gap_record *all = &topic->missed;
-    if (!topic->missing)
-        *all = (struct gap_record){0, gap->reason, gap->count};
-    topic->missing = true;
-    all->lost += gap->lost;
-    if (all->reason < gap->reason) /* anything says more than that it was too much */
-        all->reason = gap->reason;
-    if (all->count < gap->count)
-        all->count = gap->count;
-}
-
-/* Without waiting for room. A keeper that was stopped is waited for: the message is not ours to lose. */
-static enum ring_result publish_now(struct io *io, struct topic *topic, const struct record *record)
-{
-    enum ring_result result;
-    do
-        result = ring_publish(&topic->channel->ring, record, 0, &io->b->guard);
-    while (result == RING_BUSY);
-    return result;
-}
-
-/* Before it is there: a reader that is overtaken by it must not take it for a message. Nobody else publishes here. */
-static void count_gap(struct io *io, struct topic *topic)
-{
-    pthread_mutex_lock(&io->mutex);
-    topic->gaps++;
-    topic->gap_end = ring_tail(&topic->channel->ring).messages + 1;
-    pthread_mutex_unlock(&io->mutex);
-}
-
-static enum ring_result tell_missing(struct io *io, struct topic *topic)
-{
-    struct record record = {RECORD_GAP, &topic->missed, sizeof topic->missed, 0, NULL};
-    if (!topic->missing)
-        return RING_OK;
-    count_gap(io, topic);
-    enum ring_result result = publish_now(io, topic, &record);
-    if (result == RING_OK)
-        topic->missing = false;
-    return result;
-}
-
-static int no_memory_for(struct io *io, struct topic *topic)
-{
-    miss(topic, &(struct gap_record){1, BCAST_GAP_OVERFLOW, BCAST_EXACT});
-    log_write(&io->b->settings.log, BCAST_LOG_ERROR, "out of memory: a message was lost");
-    return BCAST_OK;
-}
-
-static int into_ring(struct io *io, struct topic *topic, const struct record *record)
-{
-    enum ring_result result = tell_missing(io, topic);
-    if (result == RING_OK)
-        result = publish_now(io, topic, record);
-    if (result == RING_NOMEM)
-        return no_memory_for(io, topic);
-    return result == RING_FULL || result == RING_DEADLOCK ? BCAST_TIMEOUT : BCAST_OK;
-}
-
 static void sink_gap(struct bcast_sink *sink, struct bcast_topic *is, enum bcast_gap_reason reason, uint64_t lost,
                      enum bcast_count count)
 {
-    struct gap_record gap = {lost, reason, count};
-    struct topic *topic = (struct topic *)(void *)is;
-    miss(topic, &gap);
-    (void)tell_missing(io_of(sink), topic); /* or later */
+    io_in_gap(io_of(sink), &((struct topic *)(void *)is)->inlet, &(struct gap_record){lost, reason, count});
 }
 
 static int sink_message(struct bcast_sink *sink, struct bcast_topic *is, const struct bcast_incoming *message)
 {
-    _Alignas(8) unsigned char small[1024], *block = small;
     struct io *io = io_of(sink);
     struct topic *topic = (struct topic *)(void *)is;
-    uint32_t size = 0;
-    extra_measure(message, &size); /* fails for more headers than anybody can publish here: the data still arrives */
-    if (size > sizeof small && (block = memory_get(size)) == NULL)
-        return no_memory_for(io, topic); /* half a message is none */
-    if (size != 0)
-        extra_write(block, message);
-    struct record record = {0, message->data, (uint32_t)message->size, size, block};
-    int status = into_ring(io, topic, &record);
-    if (block != small)
-        memory_put(block);
+    int status = io_in_message(io, &topic->inlet, message);
+    while (status == BCAST_TIMEOUT && io_keeps(io) && ring_let_pass(&topic->inlet.channel->ring))
+        status = io_in_message(io, &topic->inlet, message);
     if (status == BCAST_TIMEOUT && !topic->paused) {
         topic->paused = true;
         io->paused++;
-        ring_notify_space(&topic->channel->ring, &io->bell);
+        ring_notify_space(&topic->inlet.channel->ring, &io->bell);
     }
-    if (status == BCAST_OK) /* one thread counts */
-        atomic_store_explicit(&io->received, atomic_load_explicit(&io->received, memory_order_relaxed) + 1,
-                              memory_order_relaxed);
     return status;
-}
-
-static void sink_fetched(struct bcast_sink *sink, uint64_t request, const struct bcast_incoming *message, int status)
-{
-    (void)sink, (void)request, (void)message, (void)status; /* nobody asks yet */
 }
 
 /* ------------------------------------------------------------------------------------------ what else a sink does -- */
@@ -248,6 +166,7 @@ static void deal_with_loss(struct io *io)
     io->alarm_ns = NO_TIME;
     backend_of(io)->disconnect(io->b->self);
     io_out_land_all(io, BCAST_ERR_UNKNOWN);
+    io_fetch_fail(io, BCAST_ERR_CONNECT, io->lost_reason);
     if (was)
         io_topics_fail(io);
     log_write(&io->b->settings.log, BCAST_LOG_WARNING, "%s: %s", backend_of(io)->name, io->lost_reason);
@@ -324,6 +243,7 @@ static void end(struct io *io)
     backend_of(io)->disconnect(io->b->self);
     io->connected = false;
     io_out_land_all(io, BCAST_ERR_UNKNOWN);
+    io_fetch_fail(io, BCAST_ERR_CLOSED, "the broadcast is closed");
     io_out_refuse(io, BCAST_ERR_CLOSED);
     tell_state(io, BCAST_CLOSED, BCAST_OK, "");
 }
@@ -338,6 +258,10 @@ static void *io_run(void *argument)
             deal_with_loss(io);
         io_topics_settle(io);
         io_topics_resume(io);
+        if (io->connected && io_keeps(io)) {
+            io_fetch_wishes(io);
+            io_feeds(io);
+        }
         if (io->connected && !io->lost)
             io_out_send(io);
         else if (io->failed != BCAST_OK && !outbound_arm(&io->outbound))
@@ -376,7 +300,9 @@ static const struct bcast_sink sink_calls = {
     .message = sink_message,
     .gap = sink_gap,
     .result = io_sink_result,
-    .fetched = sink_fetched,
+    .fetched = io_sink_fetched,
+    .fetch_gap = io_sink_fetch_gap,
+    .fetch_ended = io_sink_fetch_ended,
     .watch = sink_watch,
     .alarm = sink_alarm,
     .wake = sink_wake,

@@ -5,7 +5,11 @@
 
 #include "broadcast.h"
 
+struct cursor;
 struct io;
+struct feed;
+struct inquiry;
+struct marks;
 
 /* Makes the queue and the sink, which the backend's `open` wants. */
 int io_new(struct bcast *b, struct io **out, struct bcast_sink **sink);
@@ -29,9 +33,33 @@ int io_flush(struct io *io, int64_t deadline_ns);
  * broker's word; the last makes it unsubscribe, without waiting. */
 int io_ask(struct io *io, struct channel *channel);    /* asks; does not wait. BCAST_OK: io_await must follow ... */
 void io_unask(struct io *io, struct channel *channel); /* ... or this: it is no longer wanted, nor the answer */
-int io_await(struct io *io, struct channel *channel,
-             int64_t deadline_ns); /* what was asked; not OK: no longer wanted */
+/* What was asked, and, if not NULL, until the feed has begun. Not OK: no longer wanted. */
+int io_await(struct io *io, struct channel *channel, struct feed *feed, int64_t deadline_ns);
 void io_unwant(struct io *io, struct channel *channel);
+
+/* Where the broker keeps messages, it is the I/O thread that puts a subscription's cursor into the channel's ring, as only
+ * there the ring's end and the broker's are the same place; and before that, if something was published before that the
+ * subscription wants, it fetches that, page by page, into a ring of the subscription's own: the past. The last record in
+ * there says that what follows is in the channel's ring (RECORD_SEAM). */
+struct feed_setup {
+    struct channel *channel; /* that was asked for */
+    struct cursor *cursor;   /* to be opened there; stays until io_feed_cancel */
+    struct channel *past;    /* with a blocking cursor in its ring; NULL: nothing is wanted of it */
+    struct marks *marks;     /* where the reader stands; with a past, `set` if that is where it begins. Else: */
+    size_t most;             /* it begins with so many of the most recent messages, 0: with all, but with ... */
+    int64_t since_us;        /* ... none older */
+};
+/* With the broadcast's mutex. BCAST_OK or NOMEM. The feed is counted: io_feed_unref. */
+int io_feed_begin(struct io *io, const struct feed_setup *setup, struct feed **out);
+/* With the broadcast's mutex: the cursor and the past are left alone from now on. */
+void io_feed_cancel(struct feed *feed);
+/* With the broadcast's mutex: has the cursor been opened? */
+bool io_feed_attached(const struct feed *feed);
+void io_feed_unref(struct feed *feed); /* NULL is allowed */
+
+/* A page: has the inquiry asked, again if the connection goes, and waits for its end. Not BCAST_OK: it is dropped, now or
+ * later. */
+int io_fetch(struct io *io, struct inquiry *inquiry, int64_t deadline_ns);
 
 /* Why nothing will come of this channel any more: the broker refused it when it was asked again, or will never be there
  * again. BCAST_OK: it may. */

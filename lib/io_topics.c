@@ -17,15 +17,22 @@ static void unpause(struct io *io, struct topic *topic)
 {
     if (!topic->paused)
         return;
-    ring_notify_space(&topic->channel->ring, NULL);
+    ring_notify_space(&topic->inlet.channel->ring, NULL);
     topic->paused = false;
     io->paused--;
+}
+
+/* Others than those that were in the way may have come. */
+static bool has_room(struct io *io, struct topic *topic)
+{
+    struct ring *ring = &topic->inlet.channel->ring;
+    return ring_has_room(ring) || (io_keeps(io) && ring_let_pass(ring));
 }
 
 void io_topics_resume(struct io *io)
 {
     for (struct topic *topic = NULL; io->paused != 0 && (topic = next_topic(io, topic)) != NULL;)
-        if (topic->paused && ring_has_room(&topic->channel->ring)) {
+        if (topic->paused && has_room(io, topic)) {
             unpause(io, topic);
             if (backend_of(io)->resume != NULL && io->connected)
                 backend_of(io)->resume(io->b->self, &topic->is);
@@ -40,10 +47,10 @@ static void topic_free(struct io *io, struct topic *topic)
         io->topics = topic->next;
     if (topic->next != NULL)
         topic->next->previous = topic->previous;
-    topic->channel->topic = NULL;
+    topic->inlet.channel->topic = NULL;
     pthread_mutex_unlock(&io->mutex);
     unpause(io, topic);
-    channel_unref(topic->channel);
+    channel_unref(topic->inlet.channel);
     memory_put(topic);
     pthread_mutex_lock(&io->mutex);
 }
@@ -72,7 +79,7 @@ static void drop_topic(struct io *io, struct topic *topic)
     topic->known = false;
     topic->state = TOPIC_OFF;
     topic->status = BCAST_OK;
-    topic->missing = false; /* nobody is left to be told */
+    topic->inlet.missing = false; /* nobody is left to be told */
     if (known) {
         pthread_mutex_unlock(&io->mutex);
         backend_of(io)->unsubscribe(io->b->self, &is, 1);
@@ -134,7 +141,7 @@ static struct topic *topic_get(struct io *io, struct channel *channel)
     if (topic == NULL)
         return NULL;
     channel_ref(channel);
-    topic->channel = channel;
+    topic->inlet.channel = channel;
     topic->is.name = channel->name;
     topic->is.size = channel->size;
     topic->next = io->topics;
@@ -163,7 +170,7 @@ void io_sink_subscribed(struct bcast_sink *sink, struct bcast_topic *is, int sta
     if (again)
         sink->lost(sink, status, reason, 0);
     else if (surprise)
-        bcast_tell_failure(io->b, topic->channel);
+        bcast_tell_failure(io->b, topic->inlet.channel);
 }
 
 void io_topics_fail(struct io *io)
@@ -184,21 +191,24 @@ void io_topics_free(struct io *io)
 {
     for (struct topic *topic = io->topics, *next; topic != NULL; topic = next) {
         next = topic->next;
-        topic->channel->topic = NULL;
+        topic->inlet.channel->topic = NULL;
         unpause(io, topic);
-        channel_unref(topic->channel);
+        channel_unref(topic->inlet.channel);
         memory_put(topic);
     }
     io->topics = io->changed = NULL;
+    io_feeds_free(io);
 }
 
 /* ---------------------------------------------------------------------------------------------- what callers ask -- */
 
 /* The broker's word, or why there is none. With the mutex. */
-static int wait_for_topic(struct io *io, struct topic *topic, int64_t deadline_ns)
+static int wait_for_topic(struct io *io, struct topic *topic, struct feed *feed, int64_t deadline_ns)
 {
     for (;;) {
-        if (topic->state == TOPIC_ON)
+        if (feed != NULL && io_feed_begun(feed))
+            return io_feed_result(feed);
+        if (feed == NULL && topic->state == TOPIC_ON)
             return BCAST_OK;
         if (topic->status != BCAST_OK)
             return error_set(topic->status, "%s: %s", backend_of(io)->name, topic->reason);
@@ -234,11 +244,11 @@ int io_ask(struct io *io, struct channel *channel)
     return BCAST_OK;
 }
 
-int io_await(struct io *io, struct channel *channel, int64_t deadline_ns)
+int io_await(struct io *io, struct channel *channel, struct feed *feed, int64_t deadline_ns)
 {
     pthread_mutex_lock(&io->mutex);
     struct topic *topic = channel->topic;
-    int status = wait_for_topic(io, topic, deadline_ns);
+    int status = wait_for_topic(io, topic, feed, deadline_ns);
     topic->waiting--;
     if (status != BCAST_OK)
         topic->wanted--;
@@ -263,8 +273,8 @@ uint64_t io_gaps(struct io *io, struct channel *channel, uint64_t sequence)
     uint64_t gaps = 0;
     pthread_mutex_lock(&io->mutex);
     const struct topic *topic = channel->topic;
-    if (topic != NULL && (int64_t)(topic->gap_end - sequence) > 0)
-        gaps = topic->gaps;
+    if (topic != NULL && (int64_t)(topic->inlet.gap_end - sequence) > 0)
+        gaps = topic->inlet.gaps;
     pthread_mutex_unlock(&io->mutex);
     return gaps;
 }

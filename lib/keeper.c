@@ -217,18 +217,21 @@ static bool has_records_behind(struct segment *at, struct segment *current, stru
     return tail.messages != atomic_load_explicit(&next->base, memory_order_relaxed);
 }
 
+bool keeper_is_behind(struct ring *ring, struct cursor *cursor)
+{
+    struct segment *at = atomic_load(&cursor->at); /* seq_cst: pairs with cursor_move, see wait_for_room */
+    struct ring_limits tail = keeper_tail(ring);
+    return has_records_behind(at, keeper_current(ring), tail) && ring_over(tail, at, cursor->limits);
+}
+
 struct room keeper_room(struct ring *ring)
 {
     struct room room = {false, false};
-    struct segment *current = keeper_current(ring);
-    struct ring_limits tail = keeper_tail(ring);
-    for (struct cursor *c = ring->blocking; c != NULL; c = c->next) {
-        struct segment *at = atomic_load(&c->at); /* seq_cst: pairs with cursor_move, see wait_for_room */
-        if (has_records_behind(at, current, tail) && ring_over(tail, at, c->limits)) {
+    for (struct cursor *c = ring->blocking; c != NULL; c = c->next)
+        if (keeper_is_behind(ring, c)) {
             room.full = true;
             room.deadlock |= cursor_is_of(c, thread_id());
         }
-    }
     return room;
 }
 

@@ -27,6 +27,8 @@ struct segment *keeper_get_segment(struct ring *ring); /* a free descriptor; NUL
 void keeper_put_segment(struct ring *ring, struct segment *segment);
 /* Gives back every segment at the head that nobody needs. */
 void keeper_reclaim(struct ring *ring);
+/* Is there as much to be read at this cursor as its limits allow? */
+bool keeper_is_behind(struct ring *ring, struct cursor *cursor);
 /* Does a blocking cursor forbid a new segment? */
 struct room keeper_room(struct ring *ring);
 /* Begins a new segment that takes `need` bytes, or, for 0, one without data. False: no memory. */

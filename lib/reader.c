@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/thread.h"
 #include "event.h"
+#include "marks.h"
 
 #ifndef BCAST_MODEL
 #define PAUSES 50  /* looks before yielding the processor */
@@ -33,6 +34,7 @@
 struct batch {
     struct bcast_event *events;
     size_t max, count;
+    bool seam; /* the end of a past was found */
 };
 
 /* ------------------------------------------------------------------------------------------------- filling events -- */
@@ -70,7 +72,8 @@ static void gap_event(struct bcast_sub *sub, struct source *source, struct bcast
                       const struct gap_record *gap, uint64_t sequence)
 {
     event_release(event);
-    event_fill_gap(event, source->channel->name, source->channel->size, gap, sequence);
+    const struct channel *channel = source->is_past ? source->named : source->channel; /* the past's is gone soon */
+    event_fill_gap(event, channel->name, channel->size, gap, sequence);
     count_up(sub, &sub->gaps, 1);
     count_up(sub, &sub->lost, gap->lost);
 }
@@ -142,13 +145,19 @@ static size_t take_exclusive(struct bcast_sub *sub, struct source *source, struc
         run = take_plain(run, cursor->hold);
         if (run.event == run.last || run.record == run.end || (header = record_look(run.record)) == 0)
             break;
+        if (header & RECORD_SEAM) {
+            batch->seam = true; /* nothing comes behind it */
+            run.record += record_stride(header);
+            run.sequence++;
+            break;
+        }
         others += 1 - take_other(sub, source, run.event, run.record, header, run.sequence);
         run.record += record_stride(header);
         run.event++;
         run.sequence++;
     }
     size_t count = (size_t)(run.event - batch->events);
-    if (count == 0)
+    if (count == 0 && !batch->seam)
         return 0;
     cursor->offset = (uint64_t)(run.record - cursor->data);
     cursor_set_sequence(cursor, run.sequence);
@@ -166,7 +175,10 @@ static size_t take_claimed(struct bcast_sub *sub, struct source *source, const s
         struct bcast_event *event = &batch->events[i];
         /* relaxed: claiming has seen it already, with acquire */
         uint64_t header = atomic_load_explicit((_Atomic uint64_t *)(void *)record, memory_order_relaxed);
-        if (header & RECORD_GAP) {
+        if (header & RECORD_SEAM) {
+            batch->seam = true; /* nothing comes behind it */
+            segment_unpin(claim->segment);
+        } else if (header & RECORD_GAP) {
             gap_record_event(sub, source, event, record, claim->sequence + i);
             segment_unpin(claim->segment);
         } else {
@@ -179,7 +191,7 @@ static size_t take_claimed(struct bcast_sub *sub, struct source *source, const s
         record += record_stride(header);
     }
     count_up(sub, &sub->received, messages);
-    return claim->count;
+    return claim->count - batch->seam;
 }
 
 static int disconnect(struct bcast_sub *sub, struct source *source, const struct cursor_gap *gap)
@@ -236,12 +248,85 @@ static bool take_missed(struct bcast_sub *sub, struct source *source, struct bat
  * reason. */
 static void go_quick(struct bcast_sub *sub, struct source *source)
 {
-    if (sub->shared || !sub_is_alone(sub) || source->cursor.hold == NULL || !cursor_started(&source->cursor) ||
-        atomic_load_explicit(&sub->quick, memory_order_relaxed) != NULL)
+    if (sub->shared || !sub_is_alone(sub) || source->marks != NULL || source->cursor.hold == NULL ||
+        !cursor_started(&source->cursor) || atomic_load_explicit(&sub->quick, memory_order_relaxed) != NULL)
         return;
     atomic_store(&sub->quick, source);
     if (atomic_load(&sub->attention) != 0)
         atomic_store_explicit(&sub->quick, NULL, memory_order_relaxed);
+}
+
+static enum cursor_result read_ring(struct bcast_sub *sub, struct source *source, struct batch *batch,
+                                    struct cursor_gap *gap)
+{
+    struct claim claim;
+    enum cursor_result result;
+    if (sub->shared) {
+        result = cursor_claim(&source->cursor, batch->max, &claim, gap);
+        if (result == CURSOR_RECORD)
+            batch->count = take_claimed(sub, source, &claim, batch);
+        return result;
+    }
+    cursor_read_by(&source->cursor, thread_id());
+    result = cursor_look(&source->cursor, gap);
+    if (result == CURSOR_RECORD)
+        batch->count = take_exclusive(sub, source, batch);
+    go_quick(sub, source);
+    return result;
+}
+
+static int found(struct bcast_sub *sub, struct source *source, enum cursor_result result, const struct cursor_gap *gap,
+                 struct batch *batch)
+{
+    switch (result) {
+    case CURSOR_EMPTY: return NOTHING;
+    case CURSOR_RECORD: return batch->count != 0 ? FOUND : NOTHING;
+    case CURSOR_GAP: return take_gap(sub, source, gap, batch);
+    case CURSOR_OVERFLOWN: return disconnect(sub, source, gap);
+    default: return error_nomem();
+    }
+}
+
+static int note_marks(struct source *source, const struct batch *batch)
+{
+    int status = BCAST_OK;
+    for (size_t i = 0; i < batch->count && status == BCAST_OK; i++)
+        if (batch->events[i].kind == BCAST_MESSAGE)
+            status = marks_note(source->marks, bcast_event_id(&batch->events[i]));
+    return status;
+}
+
+/* There is no memory to fetch what was missed: then it is a gap like any other. */
+static void go_on_stale(struct source *source)
+{
+    pthread_mutex_lock(&source->marks->mutex);
+    source->stale = false;
+    pthread_mutex_unlock(&source->marks->mutex);
+}
+
+/* Where the broker keeps messages: what is handed out and where the reader stands change together, for a position, and for
+ * the workers of a shared subscription, of whom one may find that it was overtaken. */
+static int read_kept(struct bcast_sub *sub, struct source *source, struct batch *batch)
+{
+    struct cursor_gap gap;
+    enum cursor_result result = CURSOR_EMPTY;
+    pthread_mutex_lock(&source->marks->mutex);
+    if (!source->stale)
+        result = read_ring(sub, source, batch, &gap);
+    if (result == CURSOR_RECORD)
+        (void)note_marks(source, batch); /* without memory it stands further back: what comes twice is not lost */
+    bool overtaken = result == CURSOR_GAP && source->cursor.policy == CURSOR_BLOCK;
+    source->stale |= overtaken;
+    pthread_mutex_unlock(&source->marks->mutex);
+    if (batch->seam) {
+        batch->seam = false;
+        sub_pass_seam(sub, source);
+    }
+    if (overtaken && sub_fall_back(sub, source))
+        return NOTHING;
+    if (overtaken)
+        go_on_stale(source);
+    return found(sub, source, result, &gap, batch);
 }
 
 /* One look at one channel. */
@@ -249,27 +334,11 @@ static int read_source(struct bcast_sub *sub, struct source *source, struct batc
 {
     if (take_missed(sub, source, batch))
         return FOUND;
+    if (source->marks != NULL)
+        return read_kept(sub, source, batch);
     struct cursor_gap gap;
-    struct claim claim;
-    enum cursor_result result;
-    if (sub->shared) {
-        result = cursor_claim(&source->cursor, batch->max, &claim, &gap);
-        if (result == CURSOR_RECORD)
-            batch->count = take_claimed(sub, source, &claim, batch);
-    } else {
-        cursor_read_by(&source->cursor, thread_id());
-        result = cursor_look(&source->cursor, &gap);
-        if (result == CURSOR_RECORD)
-            batch->count = take_exclusive(sub, source, batch);
-        go_quick(sub, source);
-    }
-    switch (result) {
-    case CURSOR_EMPTY: return NOTHING;
-    case CURSOR_RECORD: return FOUND;
-    case CURSOR_GAP: return take_gap(sub, source, &gap, batch);
-    case CURSOR_OVERFLOWN: return disconnect(sub, source, &gap);
-    default: return error_nomem();
-    }
+    enum cursor_result result = read_ring(sub, source, batch, &gap);
+    return found(sub, source, result, &gap, batch);
 }
 
 /* ------------------------------------------------------------------------------------------------------- looking -- */
@@ -567,7 +636,7 @@ static NOINLINE int next_any(struct bcast_sub *sub, struct bcast_event *event, i
         return error_set(BCAST_ERR_INVALID,
                          "bcast_next wants a subscription, an event, and a time-out in milliseconds, "
                          "BCAST_FOREVER or BCAST_NOWAIT");
-    struct batch batch = {event, 1, 0};
+    struct batch batch = {.events = event, .max = 1};
     return read_events(sub, &batch, timeout_ms);
 }
 
@@ -583,7 +652,7 @@ int bcast_next_batch(struct bcast_sub *sub, struct bcast_event *events, size_t m
     if (sub == NULL || events == NULL || max == 0 || count == NULL || timeout_ms < BCAST_NOWAIT)
         return error_set(BCAST_ERR_INVALID, "bcast_next_batch wants a subscription, events, how many, where to count "
                                             "them, and a time-out");
-    struct batch batch = {events, max, 0};
+    struct batch batch = {.events = events, .max = max};
     int status = read_events(sub, &batch, timeout_ms);
     *count = batch.count;
     return status;

@@ -158,18 +158,21 @@ static void channel_gone(struct ring *ring)
     registry_unref(registry);
 }
 
-static struct channel *channel_new(struct registry *registry, const char *name, size_t size, uint64_t hash)
+static struct channel *channel_new(struct registry *registry, const char *name, size_t size, uint64_t hash, bool apart)
 {
     struct channel *channel = slab_get(&registry->slab, channel_bytes(size));
     if (channel == NULL)
         return NULL;
-    struct ring_setup setup = {.pool = &registry->pool, .gone = channel_gone, .history = registry->history};
+    struct ring_setup setup = {.pool = &registry->pool, .gone = channel_gone};
+    if (!apart)
+        setup.history = registry->history;
 #ifdef BCAST_TEST_HOOKS
     setup.first_number = atomic_load(&memory_hooks.first_number);
     setup.first_sequence = atomic_load(&memory_hooks.first_sequence);
 #endif
     ring_init(&channel->ring, &setup);
-    atomic_init(&channel->references, registry->history.messages != 0 ? 2 : 1);
+    atomic_init(&channel->references, setup.history.messages != 0 ? 2 : 1);
+    channel->apart = apart;
     channel->size = (uint32_t)size;
     channel->hash = hash;
     memcpy(channel->name, name, size);
@@ -183,12 +186,17 @@ struct channel *registry_get(struct registry *registry, const char *name, size_t
     pthread_mutex_lock(&registry->mutex);
     struct channel *channel = table_find(table_of(registry), hash, name, size);
     if (channel == NULL || !channel_ref_unless_gone(channel)) {
-        channel = table_grow(registry) ? channel_new(registry, name, size, hash) : NULL;
+        channel = table_grow(registry) ? channel_new(registry, name, size, hash, false) : NULL;
         if (channel != NULL)
             table_put(table_of(registry), channel);
     }
     pthread_mutex_unlock(&registry->mutex);
     return channel;
+}
+
+struct channel *registry_make_apart(struct registry *registry, const char *name, size_t size)
+{
+    return channel_new(registry, name, size, hash_bytes(registry->secret, name, size), true);
 }
 
 struct channel *registry_get_existing(struct registry *registry, const char *name, size_t size)
@@ -234,11 +242,14 @@ void channel_unref(struct channel *channel)
     struct registry *registry = channel->registry;
     if (registry_stuck(registry))
         return;
-    pthread_mutex_lock(&registry->mutex);
-    table_remove(table_of(registry), channel);
-    grace_wait(&registry->grace); /* publishers that found it by name */
-    pthread_mutex_unlock(&registry->mutex);
-    atomic_fetch_add_explicit(&registry->retired_messages, ring_tail(&channel->ring).messages, memory_order_relaxed);
+    if (!channel->apart) {
+        pthread_mutex_lock(&registry->mutex);
+        table_remove(table_of(registry), channel);
+        grace_wait(&registry->grace); /* publishers that found it by name */
+        pthread_mutex_unlock(&registry->mutex);
+        atomic_fetch_add_explicit(&registry->retired_messages, ring_tail(&channel->ring).messages,
+                                  memory_order_relaxed);
+    }
     ring_fini(&channel->ring);
 }
 

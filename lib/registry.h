@@ -50,6 +50,9 @@ struct channel *registry_get_existing(struct registry *registry, const char *nam
 /* The channel, made if need be, with a reference; NULL: no memory. One that keeps history stays until registry_forget. */
 struct channel *registry_get(struct registry *registry, const char *name, size_t size);
 
+/* A channel of that name that nobody finds, with a reference; NULL: no memory. It keeps no history. */
+struct channel *registry_make_apart(struct registry *registry, const char *name, size_t size);
+
 bool channel_ref_unless_gone(struct channel *channel); /* for one found inside a grace period */
 void channel_ref(struct channel *channel);
 void channel_unref(struct channel *channel);

@@ -126,6 +126,10 @@ uint64_t ring_oldest(struct ring *ring);
 bool ring_attach(struct ring *ring, struct cursor *cursor, const struct ring_start *start);
 void ring_detach(struct ring *ring, struct cursor *cursor);
 
+/* For a publisher that found it full, and whose messages can be had again: blocking cursors that are in the way, while
+ * another cursor is not, no longer block, and are overtaken instead (CURSOR_GAP). False: there is none, or no other. */
+bool ring_let_pass(struct ring *ring);
+
 /* A cursor has left `from`, which is still pinned, behind: gives back what nobody needs, lets publishers go on. Any thread; never waits. */
 void ring_passed(struct ring *ring, struct segment *from);
 

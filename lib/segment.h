@@ -25,7 +25,8 @@
 
 /* A record: header, extra, data; each padded to 8 bytes. The header is 0 until the record is complete. */
 #define RECORD_COMMITTED (UINT64_C(1) << 63)
-#define RECORD_GAP (UINT64_C(1) << 62) /* not a message: its data is a struct gap_record */
+#define RECORD_GAP (UINT64_C(1) << 62)  /* not a message: its data is a struct gap_record */
+#define RECORD_SEAM (UINT64_C(1) << 61) /* not a message: the last of a ring; what follows is in another one */
 #define RECORD_HEADER 8u
 
 static inline uint64_t record_header(size_t size, size_t extra_size)
@@ -38,7 +39,7 @@ static inline uint32_t record_size(uint64_t header)
 }
 static inline uint32_t record_extra_size(uint64_t header)
 {
-    return (uint32_t)(header >> 32) & 0x3fffffffu;
+    return (uint32_t)(header >> 32) & 0x1fffffffu;
 }
 static inline uint64_t record_padded(uint64_t size)
 {

@@ -6,6 +6,8 @@
 #include "base/error.h"
 #include "history.h"
 #include "io_thread.h"
+#include "marks.h"
+#include "past.h"
 #include "position.h"
 #include "sources.h"
 
@@ -37,12 +39,19 @@ static void source_leave(struct source *source)
     if (source->channel != NULL)
         channel_unref(source->channel);
     source->channel = NULL;
+    io_feed_unref(source->feed);
+    marks_unref(source->marks);
+    source->feed = NULL;
+    source->marks = NULL;
 }
 
-/* Puts a source into a channel's ring: what is published there from now on waits for it; and, with the broker asked,
- * on the list. With the broadcast's mutex, and a reference to the channel. */
-static int source_attach(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings,
-                         struct channel *channel)
+/* With the broadcast's mutex: is its cursor in a ring? Where the broker keeps messages, the I/O thread puts it there. */
+static bool is_attached(const struct source *source)
+{
+    return source->feed == NULL || io_feed_attached(source->feed);
+}
+
+void source_set_up(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings)
 {
     struct cursor *cursor = &source->cursor;
     cursor->limits = settings->limits;
@@ -50,38 +59,75 @@ static int source_attach(struct bcast_sub *sub, struct source *source, const str
     cursor->holds = sub->shared ? NULL : &sub->holds;
     cursor->waiter.bell = &sub->bell;
     source->sub = sub;
+}
+
+/* Puts it into the channel's ring: what is published there from now on, or was what the settings want, waits for it. */
+static int open_cursor(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings)
+{
     struct history_start start;
-    int status = history_start(sub->b, channel, settings, &start);
-    if (status == BCAST_OK && !cursor_open(cursor, &channel->ring, start.wanted ? &start.at : NULL))
-        status = error_nomem();
+    int status = history_start(sub->b, source->channel, settings, &start);
     if (status != BCAST_OK)
         return status;
+    if (!cursor_open(&source->cursor, &source->channel->ring, start.wanted ? &start.at : NULL))
+        return error_nomem();
     note_missed(source, &start);
-    if (sub->b->io != NULL)
-        status = io_ask(sub->b->io, channel);
+    return BCAST_OK;
+}
+
+static void close_cursor(struct source *source)
+{
+    cursor_detach(&source->cursor);
+    cursor_close(&source->cursor);
+}
+
+/* The broker has been asked for its channel: puts it on the list, in its ring or on its way there. With the broadcast's
+ * mutex. */
+static int source_place(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings)
+{
+    if (bcast_keeps(sub->b))
+        return past_begin(sub, source, settings);
+    int status = open_cursor(sub, source, settings);
     if (status == BCAST_OK && !sources_add(sub, source)) {
+        close_cursor(source);
         status = error_nomem();
-        if (sub->b->io != NULL)
-            io_unask(sub->b->io, channel);
-    }
-    if (status != BCAST_OK) {
-        cursor_detach(cursor);
-        cursor_close(cursor);
     }
     return status;
 }
 
+/* With the broadcast's mutex, and a reference to the channel. */
+static int source_attach(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings)
+{
+    source_set_up(sub, source, settings);
+    int status = sub->b->io != NULL ? io_ask(sub->b->io, source->channel) : BCAST_OK;
+    if (status != BCAST_OK)
+        return status;
+    status = source_place(sub, source, settings);
+    if (status != BCAST_OK && sub->b->io != NULL)
+        io_unask(sub->b->io, source->channel);
+    return status;
+}
+
 /* Publishers no longer wait for it, nothing more is received. Once. */
-static void source_detach(struct source *source)
+void source_detach(struct source *source)
 {
     struct bcast_sub *sub = source->sub;
     if (source->channel == NULL || atomic_exchange_explicit(&source->removed, true, memory_order_relaxed))
         return;
-    atomic_fetch_add_explicit(&sub->discarded, cursor_queued(&source->cursor), memory_order_relaxed);
-    cursor_detach(&source->cursor);
-    /* In a forked child the I/O thread is not there to be told. */
-    if (sub->b->io != NULL && !source->opening && !os_guard_forked(&sub->b->guard))
+    bool forked = os_guard_forked(&sub->b->guard); /* then the I/O thread is not there to be told */
+    if (source->feed != NULL && !forked)
+        io_feed_cancel(source->feed);
+    if (is_attached(source)) {
+        atomic_fetch_add_explicit(&sub->discarded, cursor_queued(&source->cursor), memory_order_relaxed);
+        cursor_detach(&source->cursor);
+    }
+    if (source->wants && !forked)
         io_unwant(sub->b->io, source->channel);
+    struct source *past = source->other;
+    if (past == NULL)
+        return;
+    past->other = source->other = NULL;
+    if (past->is_past)
+        source_detach(past);
 }
 
 /* With the broadcast's mutex, under which it is written; or it was said in `attention` since. */
@@ -162,10 +208,12 @@ static void delist(struct bcast_sub *sub)
 /* Drops the owner's reference, now or with the last event that is still out. */
 static void end(struct bcast_sub *sub)
 {
+    pthread_mutex_lock(&sub->b->mutex);
     for (struct source *s = &sub->first; s != NULL; s = s->next)
         source_detach(s);
+    pthread_mutex_unlock(&sub->b->mutex);
     for (struct source *s = &sub->first; s != NULL; s = s->next)
-        if (s->channel != NULL)
+        if (s->channel != NULL && is_attached(s))
             cursor_close(&s->cursor);
     bool over = holds_end(&sub->holds);
     for (struct source *s = &sub->first; s != NULL; s = s->next)
@@ -190,7 +238,7 @@ static int source_begin(struct bcast_sub *sub, struct source *source, const stru
     if (sources_find(sub, found) != NULL && sources_find(sub, found) != source)
         status = error_set(BCAST_ERR_EXISTS, "the subscription has the channel '%.*s' already", (int)size, name);
     else
-        status = source_attach(sub, source, settings, found);
+        status = source_attach(sub, source, settings);
     if (status != BCAST_OK)
         source_leave(source);
     pthread_mutex_unlock(&sub->b->mutex);
@@ -202,10 +250,13 @@ static int source_begin(struct bcast_sub *sub, struct source *source, const stru
 static int source_finish(struct bcast_sub *sub, struct source *source, int64_t deadline_ns, bool ring)
 {
     struct bcast *b = sub->b;
-    int status = b->io == NULL ? BCAST_OK : io_await(b->io, source->channel, deadline_ns);
+    int status = b->io == NULL ? BCAST_OK : io_await(b->io, source->channel, source->feed, deadline_ns);
     pthread_mutex_lock(&b->mutex);
+    source->wants = b->io != NULL && status == BCAST_OK;
     if (status != BCAST_OK)
         source_detach(source);
+    else if (source->other != NULL)
+        bell_put_rung(&sub->bell, &source->other->cursor.waiter); /* its past: it rings for the source itself */
     else if (ring)
         bell_put_rung(&sub->bell, &source->cursor.waiter);
     source->opening = false;
@@ -248,8 +299,8 @@ static int add_all(struct bcast_sub *sub, const struct sub_settings *settings, c
     int status = begin_all(sub, settings, channels, sizes, count);
     int64_t deadline = clock_deadline(sub->timeout_ms);
     for (struct source *source = &sub->first; source != NULL; source = source->next) {
-        if (source->channel == NULL)
-            continue; /* the first did not even begin */
+        if (source->channel == NULL || source->is_past)
+            continue; /* the first did not even begin; a past is its source's matter */
         if (status == BCAST_OK)
             status = source_finish(sub, source, deadline, count > 1);
         else
@@ -257,8 +308,9 @@ static int add_all(struct bcast_sub *sub, const struct sub_settings *settings, c
     }
     if (status != BCAST_OK)
         return status;
-    atomic_store_explicit(&sub->alone, count == 1, memory_order_relaxed);
-    if (count == 1)
+    bool alone = count == 1 && sub->first.next == NULL; /* a past makes two of them */
+    atomic_store_explicit(&sub->alone, alone, memory_order_relaxed);
+    if (alone)
         atomic_store_explicit(&sub->active, &sub->first, memory_order_relaxed); /* nobody else has `sub` yet */
     return BCAST_OK;
 }
@@ -408,20 +460,36 @@ void sub_forget_removed(struct bcast_sub *sub)
     while (forgotten != NULL) {
         struct source *source = forgotten;
         forgotten = source->next;
-        cursor_close(&source->cursor);
+        if (is_attached(source))
+            cursor_close(&source->cursor);
         source_leave(source);
         memory_put(source);
     }
 }
 
+static int add_marks(struct position_writer *writer, const struct source *source)
+{
+    char *text = marks_text(source->marks);
+    if (text == NULL)
+        return error_nomem();
+    position_add(writer, source->channel->name, source->channel->size, text);
+    memory_put(text);
+    return BCAST_OK;
+}
+
 /* Any thread: a snapshot. */
-static void write_position(struct bcast_sub *sub, struct position_writer *writer)
+static int write_position(struct bcast_sub *sub, struct position_writer *writer)
 {
     char text[POSITION_BYTES];
+    int status = BCAST_OK;
     pthread_mutex_lock(&sub->b->mutex);
-    for (struct source *s = &sub->first; s != NULL; s = s->next) {
-        if (s->channel == NULL || is_removed(s) || s->opening)
+    for (struct source *s = &sub->first; s != NULL && status == BCAST_OK; s = s->next) {
+        if (s->channel == NULL || is_removed(s) || s->opening || s->is_past)
             continue;
+        if (bcast_keeps(sub->b)) {
+            status = add_marks(writer, s);
+            continue;
+        }
         struct position position = {sub->b->registry->epoch, cursor_next(&s->cursor)};
         uint8_t missed = atomic_load_explicit(&s->missed, memory_order_relaxed);
         if (missed == MISSED_STOOD)
@@ -432,6 +500,7 @@ static void write_position(struct bcast_sub *sub, struct position_writer *writer
         position_add(writer, s->channel->name, s->channel->size, text);
     }
     pthread_mutex_unlock(&sub->b->mutex);
+    return status;
 }
 
 int bcast_position(struct bcast_sub *sub, char *buffer, size_t size, size_t *length)
@@ -447,7 +516,9 @@ int bcast_position(struct bcast_sub *sub, char *buffer, size_t size, size_t *len
     if (status != BCAST_OK)
         return status;
     position_begin(&writer, buffer, size);
-    write_position(sub, &writer);
+    status = write_position(sub, &writer);
+    if (status != BCAST_OK)
+        return status;
     if (length != NULL)
         *length = writer.length;
     if (!position_end(&writer))
@@ -492,8 +563,8 @@ int bcast_sub_stats(struct bcast_sub *sub, struct bcast_sub_stats *out)
     pthread_mutex_lock(&sub->b->mutex);
     for (struct source *s = &sub->first; s != NULL; s = s->next)
         if (s->channel != NULL && !is_removed(s) && !s->opening) {
-            stats.channels++;
-            stats.queued += cursor_queued(&s->cursor);
+            stats.channels += !s->is_past;
+            stats.queued += is_attached(s) ? cursor_queued(&s->cursor) : 0;
         }
     pthread_mutex_unlock(&sub->b->mutex);
     return options_return(out, &stats, sizeof stats, "struct bcast_sub_stats");

@@ -10,14 +10,22 @@
 struct source { /* one channel of a subscription */
     struct cursor cursor;
     struct bcast_sub *sub;
-    struct channel *channel;    /* a reference; NULL once it is removed and no reader can be at it any more */
-    struct source *next;        /* of all its subscription's; under the broadcast's mutex */
-    struct source *next_ready;  /* in the queue of those that may have something; whoever has the turn */
-    struct source *next_rested; /* in the list of those that have gone empty; the same */
-    int64_t rested_ns;          /* when it did */
-    bool queued;                /* it is in that queue */
-    bool resting;               /* it is in that list */
-    bool opening;               /* the broker has not confirmed it yet; under the mutex */
+    struct channel *channel;     /* a reference; NULL once it is removed and no reader can be at it any more */
+    struct source *next;         /* of all its subscription's; under the broadcast's mutex */
+    struct source *next_ready;   /* in the queue of those that may have something; whoever has the turn */
+    struct source *next_rested;  /* in the list of those that have gone empty; the same */
+    int64_t rested_ns;           /* when it did */
+    bool queued;                 /* it is in that queue */
+    bool resting;                /* it is in that list */
+    bool opening;                /* the broker has not confirmed it yet; under the mutex */
+    const struct channel *named; /* of a past: the one whose name its gaps have, as they may outlive it */
+    bool is_past;                /* not the channel's ring, but one of its own, which is read before */
+    struct source *other;        /* of a past: the source that follows, and the other way round; NULL: none; the same */
+    struct feed *feed;           /* where the broker keeps messages: what brings it to its ring; NULL in a past */
+    struct marks *marks;         /* likewise, and in its past: where it stands; else NULL */
+    bool wants;                  /* a share in the broker's subscription; under the mutex */
+    bool
+        stale; /* it was overtaken, and is about to be replaced by what fetches what it missed; with the marks' mutex */
     _Atomic bool removed;
     _Atomic uint8_t missed; /* enum bcast_count: before its start so many messages are missing, and nobody was told; */
     uint64_t missed_count;  /* MISSED_STOOD: it was disconnected, and stood there. Written under the mutex */
@@ -78,6 +86,12 @@ int sub_failure(struct bcast_sub *sub);
 /* How many gaps the broker's side may have told in the source's channel from `sequence` on. A reader of the source. */
 uint64_t sub_gaps(struct bcast_sub *sub, struct source *source, uint64_t sequence);
 bool sub_has(struct bcast_sub *sub, const struct channel *channel); /* with the broadcast's mutex */
+
+/* The past has been read: what follows is looked at from now on. A reader of it that is alone in it. */
+void sub_pass_seam(struct bcast_sub *sub, struct source *past);
+/* A blocking subscription was overtaken, so that others need not wait for it: it gets what it has missed from the broker.
+ * A reader of the source, without its marks' mutex. False: no memory. */
+bool sub_fall_back(struct bcast_sub *sub, struct source *source);
 
 /* Frees removed sources that nothing refers to any more. By a reader that has the turn and is alone inside. */
 void sub_forget_removed(struct bcast_sub *sub);

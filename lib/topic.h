@@ -16,17 +16,22 @@ enum topic_state {
     TOPIC_ON = 2     /* confirmed */
 };
 
-struct topic {
-    struct bcast_topic is;   /* first: what the backend sees */
+/* The I/O thread's way into a channel's ring, where only it publishes. The first three are its alone. */
+struct inlet {
     struct channel *channel; /* a reference */
-    unsigned wanted;         /* subscriptions */
-    unsigned waiting;        /* calls that wait for the answer; keeps it from being freed */
-    enum topic_state state;  /* written by the I/O thread */
-    bool known;              /* the backend has it, with or without a connection; the I/O thread's alone, like ... */
-    bool paused;             /* ... this, and the next two */
     bool missing;            /* messages did not get into the ring, and nobody was told yet: */
     struct gap_record missed;
     uint64_t gaps, gap_end; /* so many were told in the ring, the last of them just before this sequence */
+};
+
+struct topic {
+    struct bcast_topic is; /* first: what the backend sees */
+    struct inlet inlet;
+    unsigned wanted;        /* subscriptions */
+    unsigned waiting;       /* calls that wait for the answer; keeps it from being freed */
+    enum topic_state state; /* written by the I/O thread */
+    bool known;             /* the backend has it, with or without a connection; the I/O thread's alone, like ... */
+    bool paused;            /* ... this */
     bool changed;           /* on the list of those the I/O thread shall look at */
     int status;             /* why the broker refused; BCAST_OK: it did not */
     char reason[200];

@@ -173,6 +173,32 @@ static void hide_password(char *text)
     memmove(colon + 4, at, rest);
 }
 
+/* Whether a parameter's name says that its value is nobody's business, or hides what it says. */
+static bool is_secret(const char *name, size_t size)
+{
+    static const char *const words[] = {"password", "secret"};
+    for (size_t w = 0; w < sizeof words / sizeof words[0]; w++)
+        for (size_t i = 0; i + strlen(words[w]) <= size; i++)
+            if (strncmp(name + i, words[w], strlen(words[w])) == 0)
+                return true;
+    return memchr(name, '%', size) != NULL;
+}
+
+/* Likewise the values of such parameters: *** for them, or fewer where they are shorter. */
+static void hide_secrets(char *text)
+{
+    for (char *at = strchr(text, '?'); at != NULL && *at != '\0';) {
+        char *name = at + 1, *end = name + strcspn(name, "&"), *value = memchr(name, '=', (size_t)(end - name));
+        if (value != NULL && is_secret(name, (size_t)(value - name))) {
+            size_t room = (size_t)(end - value) - 1, stars = room < 3 ? room : 3;
+            memmove(value + 1 + stars, end, strlen(end) + 1);
+            memcpy(value + 1, "***", stars);
+            end = value + 1 + stars;
+        }
+        at = end;
+    }
+}
+
 static int parse(struct url *url, char *text)
 {
     char *authority = NULL, *path, *query;
@@ -201,6 +227,7 @@ int url_parse(struct url *url, const char *text)
     memcpy(shown, text, size);
     memcpy(work, text, size);
     hide_password(shown);
+    hide_secrets(shown);
     url->parts.raw = raw;
     url->parts.text = shown;
     int status = parse(url, work);
@@ -217,10 +244,17 @@ void url_free(struct url *url)
     memset(url, 0, sizeof *url);
 }
 
+/* "prefix.*" stands for every name that begins so, and goes on; "*" for every name. */
+static bool is_prefixed(const char *name, const char *known)
+{
+    size_t size = strlen(known);
+    return size > 0 && known[size - 1] == '*' && strncmp(name, known, size - 1) == 0 && name[size - 1] != '\0';
+}
+
 static bool is_known(const char *name, const char *const *known)
 {
     for (; known != NULL && *known != NULL; known++)
-        if (strcmp(name, *known) == 0)
+        if (strcmp(name, *known) == 0 || is_prefixed(name, *known))
             return true;
     return false;
 }

@@ -15,7 +15,8 @@ struct url {
 int url_parse(struct url *url, const char *text);
 void url_free(struct url *url);
 
-/* Refuses parameters that are not in `known` (NULL-terminated, or NULL for none), by name. */
+/* Refuses parameters that are not in `known` (NULL-terminated, or NULL for none; "prefix.*": all that begin so), by
+ * name. */
 int url_check_params(const struct bcast_url *url, const char *const *known);
 
 #endif

@@ -13,8 +13,9 @@ for word; do
   esac
 done
 . bench/packages.sh
-packages="gcc g++ clang meson ninja-build pkg-config cmake python3 python3-venv clang-format-14 binutils libck-dev libcmocka-dev libclang-rt-14-dev libcivetweb-dev libjansson-dev chromium chromium-driver spin redis-server redis-tools openssl libhiredis-dev libssl-dev"
+packages="gcc g++ clang meson ninja-build pkg-config cmake python3 python3-venv clang-format-14 binutils libck-dev libcmocka-dev libclang-rt-14-dev libcivetweb-dev libjansson-dev chromium chromium-driver spin redis-server redis-tools openssl libhiredis-dev libssl-dev postgresql pgbouncer libpq-dev librdkafka-dev openjdk-17-jre-headless maven"
 need "$packages" "$install"
+sh test/broker/kafka/fetch.sh > /dev/null
 
 build() { # build NAME OPTION...: configures and compiles build-NAME
   name=$1; shift

@@ -39,7 +39,7 @@ struct bcast_param {
 };
 
 struct bcast_url {
-    const char *text;                            /* as given, with any password replaced by ***: for logs and errors */
+    const char *text;                            /* as given, without passwords and secrets: for logs and errors */
     const char *raw;                             /* as given: for client libraries that want it; never to be shown */
     const char *scheme, *user, *password, *path; /* path without its leading slash */
     const struct bcast_host *hosts;
@@ -50,7 +50,7 @@ struct bcast_url {
 
 /* One channel, or pattern, that the library wants to receive. It belongs to the library and stays where it is from
  * `subscribe` until `unsubscribe` has returned. The backend may use `state` and `position` as it likes; they are zero
- * at first, and survive a reconnect. */
+ * at first, and survive a reconnect. While `state` is not NULL, `unsubscribe` comes also without a connection. */
 struct bcast_topic {
     const char *name; /* also NUL-terminated */
     size_t size;
@@ -86,6 +86,8 @@ struct bcast_incoming {
 
 enum bcast_watch { BCAST_WATCH_READ = 1, BCAST_WATCH_WRITE = 2, BCAST_WATCH_ERROR = 4 };
 
+struct bcast_fetch_end;
+
 /* What a backend calls. `sink` is always the one it got in `open`. */
 struct bcast_sink {
     size_t struct_size;
@@ -109,8 +111,14 @@ struct bcast_sink {
     /* The fate of `count` messages from `number` on: BCAST_OK, BCAST_ERR_UNKNOWN or another error. Every message gets
      * exactly one result, in any order; `lost` gives it to those that have none. */
     void (*result)(struct bcast_sink *sink, uint64_t number, uint64_t count, int status);
-    /* The answer to `fetch`: one call per message in the order asked for, then one with NULL that ends it. */
-    void (*fetched)(struct bcast_sink *sink, uint64_t request, const struct bcast_incoming *message, int status);
+    /* The answer to `fetch`: one call for each message, in the direction asked for; BCAST_TIMEOUT: enough, what is left of
+     * this answer is not wanted. Then, or without any, fetch_ended: once for every fetch, but for those that were under way
+     * when `lost` was called, or `disconnect`: the library answers those itself. */
+    int (*fetched)(struct bcast_sink *sink, uint64_t request, const struct bcast_incoming *message);
+    /* Before the next message that is fetched, some are missing that the position asked for stood before. */
+    void (*fetch_gap)(struct bcast_sink *sink, uint64_t request, enum bcast_gap_reason reason, uint64_t lost,
+                      enum bcast_count count);
+    void (*fetch_ended)(struct bcast_sink *sink, uint64_t request, const struct bcast_fetch_end *end);
 
     /* Watches `fd` for `events` (enum bcast_watch, or-ed; 0: no more). `ready` is called while it is ready. BCAST_OK or
      * BCAST_ERR_NOMEM. */
@@ -132,14 +140,35 @@ struct bcast_backend_setup {
     size_t error_size;
 };
 
-/* History of a topic, page by page (see bcast_capabilities): up to `limit` messages after, or before, a position. */
+/* What the broker keeps (BCAST_CAN_HISTORY). A *position* is a place between messages of a channel, as a text: the id of
+ * the message it is behind; where the channel has several parts (partitions), one such id of each part, with commas in
+ * between. An id is MARK or PART:MARK, of up to 47 printable characters without ',', ';', '=' and '%'. A part's messages
+ * have an order, and arrive in it; a part that a position does not name is meant from its beginning. A position need not
+ * be the id of a message that is, or ever was, there ("0-0"). */
 struct bcast_fetch {
-    uint64_t request; /* to be given back in sink->fetched */
-    struct bcast_topic *topic;
-    const char *position; /* NULL: from the newest (backwards) or oldest (forwards) */
-    int backwards;
-    int64_t since_us; /* 0: no bound */
-    size_t limit;
+    uint64_t request; /* to be given back to the sink */
+    const char
+        *channel; /* also NUL-terminated; it need not be subscribed; all texts are borrowed until `fetch` returns */
+    size_t channel_size;
+    int backwards; /* from newer messages to older ones, beginning with the newest; else forwards */
+    const char
+        *position; /* backwards: what is not behind it; NULL: from the newest. Forwards: what is behind it; NULL: from
+                             the oldest. If the broker has thrown away messages behind it: fetch_gap, and what is left */
+    const char *until;  /* forwards: nothing that is behind this position; NULL: whatever is there now */
+    int64_t since_us;   /* nothing that is older than this time; 0: no bound */
+    size_t limit;       /* messages, at most; may be larger than what is read at once */
+    size_t limit_bytes; /* of data, about: enough once it is reached; one message at least */
+    int only_where;     /* no message is wanted: only where they are, in fetch_ended */
+};
+
+struct bcast_fetch_end {
+    int status; /* BCAST_OK; INVALID: not a position of this backend's; NOT_FOUND: of nothing that it knows; REFUSED, ... */
+    const char *reason; /* of a status other than BCAST_OK */
+    /* The positions before the oldest and behind the newest of what was told (with only_where: would have been). If that was
+     * nothing: where the answer would have begun, forwards; both the same. */
+    const char *older, *newer;
+    int more_older,
+        more_newer; /* is there anything before (since_us), and behind (up to `until`), as far as is known? */
 };
 
 /* What a backend without a wire wants of the library. */
@@ -155,12 +184,15 @@ struct bcast_backend {
     uint32_t version;           /* BCAST_BACKEND_VERSION */
     const char *name;           /* for texts: "redis" */
     const char *const *schemes; /* NULL-terminated: {"redis", "rediss", NULL}; NULL: only for bcast_open_backend */
-    const char *const *params;  /* NULL-terminated: URL parameters it understands; all others are refused. NULL: none */
+    /* NULL-terminated: URL parameters it understands; all others are refused. "prefix.*": whatever begins with "prefix."
+     * passes, "*": whatever there is, as only `open` (its client library) knows them; it is `open` then that must refuse
+     * what it does not know, by name. NULL: none. */
+    const char *const *params;
 
     /* Takes the URL apart and makes the backend's own state; no I/O. On failure writes setup->error. */
     int (*open)(const struct bcast_backend_setup *setup, struct bcast_sink *sink, void **self);
     /* Frees it. Connections have been closed by `disconnect` before, but not in a forked child, where nothing may be said
-     * to the broker. Topics that were not unsubscribed are still there. */
+     * to the broker. Topics that were not unsubscribed are still there. Nobody may call the sink once it has returned. */
     void (*close)(void *self);
     /* Fills in `can` and the limits. The same for as long as it is open. With `self` NULL, nothing is open: what it can
      * at most, whatever the URL and the broker; bcast_backend_info asks so, from any thread. */
@@ -186,9 +218,14 @@ struct bcast_backend {
     void (*subscribe)(void *self, struct bcast_topic *const *topics, size_t count);
     /* Each that was subscribed and not refused; also while there is no connection. */
     void (*unsubscribe)(void *self, struct bcast_topic *const *topics, size_t count);
-    void (*pause)(void *self, struct bcast_topic *topic);       /* only with BCAST_CAN_BLOCK */
-    void (*resume)(void *self, struct bcast_topic *topic);      /* likewise */
-    void (*fetch)(void *self, const struct bcast_fetch *fetch); /* only with BCAST_CAN_HISTORY */
+    void (*pause)(void *self, struct bcast_topic *topic);  /* only with BCAST_CAN_BLOCK */
+    void (*resume)(void *self, struct bcast_topic *topic); /* likewise */
+    /* Only with BCAST_CAN_HISTORY, which comes with BCAST_CAN_RESUME and BCAST_CAN_IDS. `fetch` asks; the answer comes
+     * through the sink, from here or later; several may be under way. `position` writes where a topic stands that was
+     * confirmed: behind the last message that sink->message took, or told a gap for, or where it began; returns its length,
+     * writes no more than `size` bytes with the NUL. */
+    void (*fetch)(void *self, const struct bcast_fetch *fetch);
+    size_t (*position)(void *self, const struct bcast_topic *topic, char *buffer, size_t size);
 };
 
 #ifdef __cplusplus

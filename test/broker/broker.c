@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define PATIENCE_S 60
-#define PORTS_MAX 6
+#define PORTS_MAX 7
 #define ARGS_MAX 64
 #define VALUES_MAX 32
 #define FILES_MAX 32
@@ -26,6 +26,7 @@ struct kind {
     const char *name, *script;
     unsigned ports;
     bool (*answers)(struct broker *);
+    int goodbye; /* the signal that makes it stop in good order; 0: SIGTERM */
 };
 
 struct broker {
@@ -44,16 +45,25 @@ struct broker {
 };
 
 static bool redis_answers(struct broker *b);
+static bool postgres_answers(struct broker *b);
+static bool kafka_answers(struct broker *b);
 
 static const struct kind kinds[] = {
-    {"redis", "redis.sh", 1, redis_answers},
-    {"redis_aof", "redis.sh", 1, redis_answers},
-    {"redis_acl", "redis.sh", 1, redis_answers},
-    {"redis_tls", "redis.sh", 1, redis_answers},
-    {"redis_mtls", "redis.sh", 1, redis_answers},
-    {"redis_tls_expired", "redis.sh", 1, redis_answers},
-    {"redis_tls_wrong_host", "redis.sh", 1, redis_answers},
-    {"redis_unix", "redis.sh", 1, redis_answers},
+    {"redis", "redis.sh", 1, redis_answers, 0},
+    {"redis_aof", "redis.sh", 1, redis_answers, 0},
+    {"redis_acl", "redis.sh", 1, redis_answers, 0},
+    {"redis_tls", "redis.sh", 1, redis_answers, 0},
+    {"redis_mtls", "redis.sh", 1, redis_answers, 0},
+    {"redis_tls_expired", "redis.sh", 1, redis_answers, 0},
+    {"redis_tls_wrong_host", "redis.sh", 1, redis_answers, 0},
+    {"redis_unix", "redis.sh", 1, redis_answers, 0},
+    {"postgres", "postgres.sh", 1, postgres_answers, SIGINT},
+    {"postgres_base64", "postgres.sh", 1, postgres_answers, SIGINT},
+    {"postgres_tls", "postgres.sh", 1, postgres_answers, SIGINT},
+    {"postgres_standby", "postgres.sh", 1, postgres_answers, SIGINT},
+    {"pgbouncer", "postgres.sh", 2, postgres_answers, 0},
+    {"kafka", "kafka.sh", 7, kafka_answers, 0},
+    {"kafka_no_create", "kafka.sh", 7, kafka_answers, 0},
 };
 #define KINDS (sizeof kinds / sizeof kinds[0])
 
@@ -67,30 +77,62 @@ const char *const *broker_kinds(void)
 
 /* ----------------------------------------------------------------------------------------------------- is it up? -- */
 
-static bool ask(int fd, const char *question, char *answer, size_t size)
+static bool ask(int fd, const char *question, size_t question_size, char *answer, size_t size)
 {
     struct timeval patience = {1, 0};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    if (send(fd, question, strlen(question), MSG_NOSIGNAL) != (ssize_t)strlen(question))
+    if (send(fd, question, question_size, MSG_NOSIGNAL) != (ssize_t)question_size)
         return false;
     ssize_t got = recv(fd, answer, size - 1, 0);
     answer[got > 0 ? got : 0] = '\0';
     return got > 0;
 }
 
-/* It also answers while it loads what it had kept: that is not yet ready. */
-static bool redis_answers(struct broker *b)
+/* On a Unix socket in its folder: nobody else's server can answer there. */
+static bool ask_at(struct broker *b, const char *name, const char *question, size_t question_size, char *answer,
+                   size_t size)
 {
     struct sockaddr_un where = {.sun_family = AF_UNIX};
-    char answer[200];
-    const char *path = broker_file(b, "redis.sock");
+    const char *path = broker_file(b, name);
     if (strlen(path) >= sizeof where.sun_path)
         return false;
     strcpy(where.sun_path, path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool good = fd >= 0 && connect(fd, (struct sockaddr *)&where, sizeof where) == 0 &&
-                ask(fd, "PING\r\n", answer, sizeof answer) &&
-                (strncmp(answer, "+PONG", 5) == 0 || strncmp(answer, "-NOAUTH", 7) == 0);
+                ask(fd, question, question_size, answer, size);
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+/* It also answers while it loads what it had kept: that is not yet ready. */
+static bool redis_answers(struct broker *b)
+{
+    char answer[200];
+    return ask_at(b, "redis.sock", "PING\r\n", 6, answer, sizeof answer) &&
+           (strncmp(answer, "+PONG", 5) == 0 || strncmp(answer, "-NOAUTH", 7) == 0);
+}
+
+/* A greeting of protocol 3.0: who is let in is answered with R, and while it starts everybody with E. */
+static bool postgres_answers(struct broker *b)
+{
+    static const char greeting[] = "\0\0\0\x1f\0\3\0\0user\0app\0database\0app\0";
+    char name[40], answer[200];
+    snprintf(name, sizeof name, ".s.PGSQL.%u", broker_port(b));
+    return ask_at(b, name, greeting, sizeof greeting, answer, sizeof answer) && answer[0] == 'R';
+}
+
+/* It listens for clients when it is ready to serve them: whoever is told what it can do, finds it so. */
+static bool kafka_answers(struct broker *b)
+{
+    static const char versions[14] = {0, 0,  0, 10 /* bytes follow */, 0, 18 /* ApiVersions */, 0, 0, 0, 0, 0,
+                                      1, -1, -1};
+    struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char answer[200];
+    where.sin_port = htons((in_port_t)broker_port(b));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool good = fd >= 0 && connect(fd, (struct sockaddr *)&where, sizeof where) == 0 &&
+                ask(fd, versions, sizeof versions, answer, sizeof answer);
     if (fd >= 0)
         close(fd);
     return good;
@@ -114,6 +156,32 @@ static bool has_ended(pid_t pid, int more)
 {
     siginfo_t info = {.si_pid = 0};
     return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | more) == 0 && info.si_pid == pid;
+}
+
+/* Calls `visit` for a process and all that descend from it, parents first. PostgreSQL's each lead a session of their own,
+ * so that no signal to the group reaches them. */
+static void each_process(pid_t pid, void (*visit)(pid_t, void *), void *context)
+{
+    char path[64];
+    int child;
+    visit(pid, context);
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    FILE *in = fopen(path, "re");
+    while (in != NULL && fscanf(in, "%d", &child) == 1)
+        each_process(child, visit, context);
+    if (in != NULL)
+        fclose(in);
+}
+
+static void signal_one(pid_t pid, void *what)
+{
+    kill(pid, *(int *)what);
+}
+
+static void signal_all(pid_t pid, int what)
+{
+    kill(-pid, what);
+    each_process(pid, signal_one, &what);
 }
 
 /* The process number stays taken until it is reaped, so the group that is killed is ours. */
@@ -364,10 +432,44 @@ int broker_start(const char *kind, struct broker **out)
 
 /* ------------------------------------------------------------------------------------------------- while it runs -- */
 
+struct dead {
+    pid_t list[200];
+    unsigned count;
+};
+
+static void remember(pid_t pid, void *context)
+{
+    struct dead *dead = context;
+    kill(pid, SIGSTOP); /* it shall not make more of them while we count */
+    if (dead->count < sizeof dead->list / sizeof dead->list[0])
+        dead->list[dead->count++] = pid;
+}
+
+/* Or dead, and not ours to bury. */
+static bool is_gone(pid_t pid)
+{
+    char path[64], line[300] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *in = fopen(path, "re");
+    if (in == NULL)
+        return true;
+    bool read = fgets(line, sizeof line, in) != NULL;
+    fclose(in);
+    return !read || strstr(line, ") Z ") != NULL;
+}
+
 int broker_kill(struct broker *b)
 {
-    if (b->pid != 0)
-        sweep(b);
+    struct dead dead = {.count = 0};
+    if (b->pid == 0)
+        return 0;
+    each_process(b->pid, remember, &dead);
+    for (unsigned i = dead.count; i-- > 1;)
+        kill(dead.list[i], SIGKILL);
+    sweep(b);
+    for (unsigned i = 1; i < dead.count; i++) /* a new server would find the old one's memory still in use */
+        while (!is_gone(dead.list[i]))
+            breathe();
     return 0;
 }
 
@@ -375,8 +477,8 @@ int broker_stop(struct broker *b)
 {
     if (b->pid == 0)
         return 0;
-    kill(b->pid, SIGTERM);
-    kill(-b->pid, SIGCONT); /* it may be paused */
+    kill(b->pid, b->kind->goodbye != 0 ? b->kind->goodbye : SIGTERM);
+    signal_all(b->pid, SIGCONT); /* it may be paused */
     bool good = await_end(b);
     if (!good) {
         errno = 0;
@@ -396,8 +498,9 @@ static int signal_and_wait(struct broker *b, int what, int event, bool paused)
 {
     time_t start = seconds();
     siginfo_t info = {.si_pid = 0};
-    if (b->pid == 0 || kill(-b->pid, what) != 0)
+    if (b->pid == 0)
         return complain(b, "pause or resume: it does not run");
+    signal_all(b->pid, what);
     while (b->paused != paused) {
         if (waitid(P_PID, (id_t)b->pid, &info, event | WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == b->pid) {
             if (info.si_code != CLD_STOPPED && info.si_code != CLD_CONTINUED)

@@ -23,7 +23,14 @@ struct broker;
  *   redis_tls, redis_mtls a client certificate is optional, or required; CA
  *   redis_tls_expired, redis_tls_wrong_host
  *   redis_unix            no port
- * All of them listen on a Unix socket as well: SOCKET. */
+ * All of them listen on a Unix socket as well: SOCKET.
+ *   postgres              URL_OLD (a user with md5), URL_UNIX, URL_ADMIN, URL_BINARY, URL_LATIN (another encoding)
+ *   postgres_base64       the same, and URL is URL_BINARY
+ *   postgres_tls          nothing without TLS; URL_BARE says nothing of it
+ *   postgres_standby      as postgres, in recovery until it is promoted
+ *   pgbouncer             pool_mode=transaction; URL_BEHIND is the server's
+ *   kafka                 topics are made when they are first asked for; all its listeners: see kafka.sh
+ *   kafka_no_create       they are not */
 int broker_start(const char *kind, struct broker **out);
 /* With more arguments for the server, NULL-terminated. They stay for every restart. */
 int broker_start_with(const char *kind, const char *const *args, struct broker **out);

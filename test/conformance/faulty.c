@@ -67,7 +67,7 @@ struct connection {
     struct bcast_sink *sink;
     struct bcast_topic **topics, *late[64];
     size_t count, room, late_count;
-    struct letter *inbox, **inbox_end, *held; /* held: comes after the next one */
+    struct letter *inbox, **inbox_end, *held; /* held: comes some ten messages late */
     unsigned skip;                            /* so many messages are not delivered */
     bool connected, cut, was_cut;
     char left[256]; /* the last channel that was unsubscribed */
@@ -282,14 +282,17 @@ static struct letter *write_letter(const struct connection *c, const struct bcas
 static void put_letter(struct connection *to, struct bcast_topic *topic, struct letter *letter)
 {
     letter->topic = topic;
-    if (has(to, REORDERS) && to->held == NULL && to->broker->published % 20 == 0) {
+    unsigned long phase = to->broker->published % 20;
+    struct letter *held = phase < 10 ? NULL : to->held; /* by then one of the same publisher has overtaken it */
+    if (has(to, REORDERS) && to->held == NULL && phase == 0) {
         to->held = letter;
         return;
     }
-    letter->next = to->held;
+    letter->next = held;
     *to->inbox_end = letter;
-    to->inbox_end = to->held != NULL ? &to->held->next : &letter->next;
-    to->held = NULL;
+    to->inbox_end = held != NULL ? &held->next : &letter->next;
+    if (held != NULL)
+        to->held = NULL;
 }
 
 /* With the broker's mutex. */

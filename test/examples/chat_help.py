@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 
 DEADLINE = 60
@@ -176,3 +177,32 @@ def soon(condition, what):
         assert time.monotonic() < until, f"never happened: {what}"
         time.sleep(0.02)
     return result
+
+
+def one_room(here, there):
+    """Two servers: a client of each says something, both get all of it."""
+    a, b = enter(here.port), enter(there.port)
+    for i in range(200):
+        (a, b)[i % 2].say("ab"[i % 2], str(i))
+    seen = [[(f["user"], f["message"]) for f in (c.receive() for _ in range(200))] for c in (a, b)]
+    assert seen[0] == seen[1], "they do not see the same"
+    for name, first in ("a", 0), ("b", 1):
+        assert [w for n, w in seen[0] if n == name] == [str(i) for i in range(first, 200, 2)], "out of order"
+    return a, b
+
+
+def talk_again(speaker, listeners):
+    """Many brokers forget: what is said before both servers are subscribed again is gone. So it is said until heard."""
+    heard = []
+
+    def listen(client):
+        client.until(user="b", message="here again")
+        heard.append(client)
+
+    def say():
+        speaker.say("b", "here again")
+        return len(heard) == len(listeners)
+
+    for client in listeners:
+        threading.Thread(target=listen, args=[client], daemon=True).start()
+    soon(say, "they hear each other again")

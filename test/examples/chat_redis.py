@@ -6,10 +6,9 @@
 import os
 import socket
 import sys
-import threading
 from urllib.parse import urlsplit
 
-from chat_help import DEADLINE, Client, Server, broker, enter, soon
+from chat_help import DEADLINE, Client, Server, broker, enter, one_room, talk_again
 
 
 class Stranger:
@@ -35,17 +34,6 @@ class Stranger:
         return line[1:-2]
 
 
-def one_room(here, there):
-    a, b = enter(here.port), enter(there.port)
-    for i in range(200):
-        (a, b)[i % 2].say("ab"[i % 2], str(i))
-    seen = [[(f["user"], f["message"]) for f in (c.receive() for _ in range(200))] for c in (a, b)]
-    assert seen[0] == seen[1], "they do not see the same"
-    for name, first in ("a", 0), ("b", 1):
-        assert [w for n, w in seen[0] if n == name] == [str(i) for i in range(first, 200, 2)], "out of order"
-    return a, b
-
-
 def strangers(a, b, url):
     listens, talks = Stranger(url), Stranger(url)
     assert listens.command("subscribe", "chatroom")[0] == b"subscribe"
@@ -64,23 +52,6 @@ def strangers(a, b, url):
         for _ in range(8):
             client.expect_error("Something else than a message")
         client.expect("stranger", "and out")
-
-
-def talk_again(speaker, listeners):
-    """PUB/SUB forgets: what is said before both servers are subscribed again is gone. So it is said until heard."""
-    heard = []
-
-    def listen(client):
-        client.until(user="b", message="here again")
-        heard.append(client)
-
-    def say():
-        speaker.say("b", "here again")
-        return len(heard) == len(listeners)
-
-    for client in listeners:
-        threading.Thread(target=listen, args=[client], daemon=True).start()
-    soon(say, "they hear each other again")
 
 
 def restart(a, b, server):

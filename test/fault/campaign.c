@@ -1,5 +1,5 @@
 /* Publishers and subscriptions over a real broker, while the network and the broker fail at random; checks promise 1.
- *     campaign [--kind redis] [--url-scheme SCHEME] [--seed N] [--seconds N | --rounds N] [--faults N] [--duplicates]
+ *     campaign [--kind KIND] [--url-scheme SCHEME] [--seed N] [--seconds N | --rounds N] [--faults N] [--duplicates]
  *              [--verbose]
  * Kind memory: memory://, without a broker and faults. --url-scheme: another than that of the broker's URL.
  * --duplicates: messages may come twice. What a round does comes from its seed, as far as time allows: a failing run
@@ -311,10 +311,21 @@ static void end_broadcast(struct bcast *b)
 
 /* -------------------------------------------------------------------------------------------------------- rounds -- */
 
-/* The broker's URL, with the scheme asked for, and another port. */
-static void make_url(struct round *round, unsigned port, char *out, size_t size)
+/* A broker that tells its clients where they shall connect has a URL of its own for those who go through a proxy; and
+ * payloads are any bytes, for which some have another URL, too. */
+static const char *url_of(struct round *round, bool far)
 {
-    const char *url = round->broker != NULL ? broker_url(round->broker) : "memory://campaign";
+    if (round->broker == NULL)
+        return "memory://campaign";
+    const char *proxied = far ? broker_value(round->broker, "URL_PROXIED") : NULL;
+    const char *binary = broker_value(round->broker, "URL_BINARY");
+    return proxied != NULL ? proxied : binary != NULL ? binary : broker_url(round->broker);
+}
+
+/* The broker's URL, with the scheme asked for, and another port. */
+static void make_url(struct round *round, bool far, unsigned port, char *out, size_t size)
+{
+    const char *url = url_of(round, far);
     const char *rest = strstr(url, "://");
     char digits[16];
     int scheme = (int)(rest - url);
@@ -337,8 +348,8 @@ static void open_both(struct round *round)
     char near[500], far[500];
     open_options.open_timeout_ms = PATIENCE_MS;
     open_options.publish_timeout_ms = 500;
-    make_url(round, round->broker != NULL ? broker_port(round->broker) : 0, near, sizeof near);
-    make_url(round, round->proxy != NULL ? proxy_port(round->proxy) : 0, far, sizeof far);
+    make_url(round, false, round->broker != NULL ? broker_port(round->broker) : 0, near, sizeof near);
+    make_url(round, true, round->proxy != NULL ? proxy_port(round->proxy) : 0, far, sizeof far);
     CHECK(bcast_open(near, &open_options, &round->near) == BCAST_OK, "open %s", near);
     CHECK(bcast_open(far, &open_options, &round->far) == BCAST_OK, "open %s", far);
 }
@@ -348,7 +359,10 @@ static void begin_broker(struct round *round)
     if (strcmp(options->kind, "memory") == 0)
         return;
     CHECK(broker_start(options->kind, &round->broker) == 0, "no broker");
-    CHECK(proxy_start("127.0.0.1", broker_port(round->broker), 0, &round->proxy) == 0, "no proxy");
+    const char *behind = broker_value(round->broker, "PROXIED_PORT"), *at = broker_value(round->broker, "PROXY_PORT");
+    unsigned port = behind != NULL ? (unsigned)strtoul(behind, NULL, 10) : broker_port(round->broker);
+    CHECK(proxy_start("127.0.0.1", port, at != NULL ? (unsigned)strtoul(at, NULL, 10) : 0, &round->proxy) == 0,
+          "no proxy");
 }
 
 static void end_broker(struct round *round)

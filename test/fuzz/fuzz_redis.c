@@ -694,12 +694,6 @@ static void told_result(struct bcast_sink *sink, uint64_t number, uint64_t count
     }
 }
 
-static void told_fetched(struct bcast_sink *sink, uint64_t request, const struct bcast_incoming *message, int status)
-{
-    (void)sink, (void)request, (void)message, (void)status;
-    CHECK(false, "nobody fetches");
-}
-
 static int told_watch(struct bcast_sink *sink, int fd, int events)
 {
     (void)sink;
@@ -1145,7 +1139,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                  .message = told_message,
                                  .gap = told_gap,
                                  .result = told_result,
-                                 .fetched = told_fetched,
                                  .watch = told_watch,
                                  .alarm = told_alarm,
                                  .wake = told_wake,

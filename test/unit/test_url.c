@@ -93,7 +93,7 @@ static void malformed(void **state)
 
 static void unknown_params(void **state)
 {
-    static const char *const known[] = {"depth", "history", NULL};
+    static const char *const known[] = {"depth", "history", NULL}, *const any[] = {"own", "*", NULL};
     struct url url;
     (void)state;
     parse(&url, "a://h?depth=1&hsitory=2");
@@ -103,14 +103,49 @@ static void unknown_params(void **state)
     url_free(&url);
     parse(&url, "a://h?depth=1&history=2");
     must(url_check_params(&url.parts, known));
+    must(url_check_params(&url.parts, any));
     url_free(&url);
+}
+
+/* Parameters that are secrets are not shown, wherever they are. */
+static void secrets_in_parameters(void **state)
+{
+    static const char *const table[][2] = {
+        {"k://h?a.password=hidden&b=1", "k://h?a.password=***&b=1"},
+        {"k://h?b=1&client.secret=hidden", "k://h?b=1&client.secret=***"},
+        {"k://h?password=ab&secret=&c=2", "k://h?password=**&secret=&c=2"},
+        {"k://h?p%61ssword=hidden&", "k://h?p%61ssword=***&"},
+        {"k://u:hidden@h?passwords=seen", "k://u:***@h?passwords=***"},
+        {"k://h?pass=1&word=password", "k://h?pass=1&word=password"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        struct url url;
+        must(url_parse(&url, table[i][0]));
+        assert_string_equal(url.parts.text, table[i][1]);
+        url_free(&url);
+    }
+}
+
+static void parameters_by_prefix(void **state)
+{
+    static const char *const known[] = {"a", "k.*", NULL};
+    static const char *const good[] = {"k://h?a=1&k.x=2", "k://h?k.x.y=2"}, *const bad[] = {"k://h?k.=1", "k://h?kx=1"};
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        struct url url;
+        must(url_parse(&url, i < 2 ? good[i] : bad[i - 2]));
+        must_be(i < 2 ? BCAST_OK : BCAST_ERR_URL, url_check_params(&url.parts, known));
+        url_free(&url);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_url), cmocka_unit_test(absent_parts),   cmocka_unit_test(passwords_are_hidden),
-        cmocka_unit_test(malformed), cmocka_unit_test(unknown_params),
+        cmocka_unit_test(secrets_in_parameters), cmocka_unit_test(parameters_by_prefix), cmocka_unit_test(whole_url),
+        cmocka_unit_test(absent_parts),          cmocka_unit_test(passwords_are_hidden), cmocka_unit_test(malformed),
+        cmocka_unit_test(unknown_params),
     };
     return cmocka_run_group_tests_name("url", tests, NULL, NULL);
 }

@@ -9,7 +9,8 @@ if [ "${1:-}" = --no-install ]; then
   shift
 fi
 . "$root/bench/packages.sh"
-need "gcc g++ meson ninja-build pkg-config libck-dev libcivetweb-dev libjansson-dev libhiredis-dev libssl-dev" "$install"
+need "gcc g++ meson ninja-build pkg-config libck-dev libcivetweb-dev libjansson-dev \
+  libhiredis-dev libssl-dev libpq-dev librdkafka-dev" "$install"
 build=$root/build-chat
 echo "building in build-chat"
 [ -f "$build/build.ninja" ] || meson setup "$build" "$root" \

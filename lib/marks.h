@@ -1,0 +1,41 @@
+/* Where somebody stands in a channel that its broker keeps: of each of its parts (partitions) the id of the last message
+ * that was had. As a text it is a position, see backend.h. One lock for each; it is held while messages are handed out, so
+ * that a position never is between a message and its mark. Knows base. */
+#ifndef MARKS_H
+#define MARKS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MARK_BYTES 48 /* of an id, its NUL counted */
+
+struct mark {
+    char id[MARK_BYTES];
+    uint32_t part; /* so many bytes of it name the part, with the ':'; 0: the channel has no parts */
+};
+
+struct marks {
+    pthread_mutex_t mutex; /* of what follows */
+    struct mark *all;
+    size_t count, room, last; /* last: the one that was noted last */
+    bool set;                 /* it stands anywhere yet */
+    _Atomic uint32_t references;
+};
+
+struct marks *marks_new(void); /* with one reference; NULL: no memory */
+struct marks *marks_ref(struct marks *marks);
+void marks_unref(struct marks *marks); /* NULL is allowed */
+
+/* With the mutex, like the next two. BCAST_OK, NOMEM, or INVALID: it is no list of ids. NOMEM leaves it as it was. */
+int marks_set(struct marks *marks, const char *position);
+int marks_note(struct marks *marks, const char *id);
+/* As a position: its length; writes no more than `size` bytes, with the NUL. */
+size_t marks_write(const struct marks *marks, char *buffer, size_t size);
+
+/* The same in memory of its own, which the caller frees; NULL: no memory. Takes the mutex. */
+char *marks_text(struct marks *marks);
+
+#endif
