@@ -507,8 +507,9 @@ static int wait_more(struct bcast_sub *sub, struct waiting *waiting, int found)
     return BCAST_OK;
 }
 
-/* With an fd: before saying "nothing", make sure that the fd will say when there is something. */
-static int look_before_poll(struct bcast_sub *sub, struct batch *batch)
+/* With an fd: before saying "nothing", make sure that the fd will say when there is something. `seen`: the attention that
+ * the caller has paid. */
+static int look_before_poll(struct bcast_sub *sub, struct batch *batch, uint32_t seen)
 {
     bell_drain_fd(&sub->bell);
     if (sub_is_alone(sub))
@@ -516,10 +517,13 @@ static int look_before_poll(struct bcast_sub *sub, struct batch *batch)
     struct source *source = atomic_load_explicit(&sub->active, memory_order_acquire);
     bool rests = !sub_is_alone(sub) || source == NULL || turn_rest_alone(sub, source);
     int found = look(sub, batch);
-    if (found != SOON && rests)
+    /* seq_cst: who called for attention and found the fd signalled, which is drained by now, is seen here. */
+    bool called = (atomic_load(&sub->attention) & ~seen) != 0;
+    if (found != SOON && rests && !called)
         return found;
+    /* A record is on its way and will ring nobody, or somebody has rung in vain: poll returns, and they look again. */
     if (found == NOTHING || found == SOON)
-        bell_ring_one(&sub->bell); /* a record is on its way and will ring nobody: poll returns, and they look again */
+        bell_ring_one(&sub->bell);
     return found;
 }
 
@@ -557,7 +561,7 @@ static int find(struct bcast_sub *sub, struct batch *batch, int timeout_ms)
         if ((found == NOTHING || found == SOON) &&
             atomic_load_explicit(&sub->bell.fd_state, memory_order_acquire) != FD_NONE &&
             (timeout_ms == 0 || timeout_ms == BCAST_NOWAIT))
-            found = look_before_poll(sub, batch);
+            found = look_before_poll(sub, batch, attention & ~(uint32_t)ATTENTION_CHANGED);
         if (found == FOUND && sub->shared)
             pass_on(sub);
         if (found != NOTHING && found != SOON)

@@ -13,7 +13,7 @@ for word; do
   esac
 done
 . bench/packages.sh
-packages="gcc g++ clang meson ninja-build pkg-config cmake python3 python3-venv clang-format-14 binutils libck-dev libcmocka-dev libclang-rt-14-dev libcivetweb-dev spin redis-server redis-tools openssl libhiredis-dev libssl-dev postgresql pgbouncer libpq-dev librdkafka-dev openjdk-17-jre-headless maven"
+packages="gcc g++ clang meson ninja-build pkg-config cmake python3 python3-venv clang-format-14 binutils libck-dev libcmocka-dev libclang-rt-14-dev libcivetweb-dev libjansson-dev chromium chromium-driver spin redis-server redis-tools openssl libhiredis-dev libssl-dev postgresql pgbouncer libpq-dev librdkafka-dev openjdk-17-jre-headless maven"
 need "$packages" "$install"
 sh test/broker/kafka/fetch.sh > /dev/null
 
@@ -44,9 +44,9 @@ CC=gcc CXX=g++; build posix -Dbuildtype=debugoptimized -Db_sanitize=address,unde
 CC=clang CXX=clang++; build plain -Dtest_hooks=true
 
 check asan --no-suite full --no-suite install --no-suite style
-check tsan --no-suite full --no-suite interop --no-suite install --no-suite headers --no-suite style
-check posix --no-suite full --no-suite interop --no-suite install --no-suite headers --no-suite style --no-suite examples
-check plain --no-suite full --no-suite interop
+check tsan --no-suite full --no-suite browser --no-suite interop --no-suite install --no-suite headers --no-suite style
+check posix --no-suite full --no-suite browser --no-suite interop --no-suite install --no-suite headers --no-suite style --no-suite examples
+check plain --no-suite full --no-suite browser --no-suite interop
 if [ -n "$full" ]; then
   check asan --suite full
   check tsan --suite full

@@ -353,6 +353,33 @@ static void pollable(void **state)
     bcast_close(b);
 }
 
+static void *cancels(void *sub)
+{
+    must(bcast_cancel(sub));
+    return NULL;
+}
+
+/* The end comes while the reader looks and arms the fd: it must not get lost in between. */
+static void poll_sees_every_end(void **state)
+{
+    struct bcast *b = test_open("memory://");
+    struct bcast_sub *sub;
+    struct bcast_event event = BCAST_EVENT_INIT;
+    pthread_t thread;
+    (void)state;
+    for (int i = 0; i < 20000; i++) {
+        must(bcast_subscribe(b, "x", NULL, &sub));
+        int fd = bcast_fd(sub), status;
+        assert_int_equal(pthread_create(&thread, NULL, cancels, sub), 0);
+        while ((status = bcast_next(sub, &event, BCAST_NOWAIT)) == BCAST_TIMEOUT)
+            assert_true(readable(fd, 20000));
+        must_be(BCAST_ERR_CLOSED, status);
+        pthread_join(thread, NULL);
+        bcast_unsubscribe(sub);
+    }
+    bcast_close(b);
+}
+
 /* Many fds on one channel: the publisher signals one, the notifier the others. */
 static void many_pollable(void **state)
 {
@@ -565,6 +592,7 @@ int main(void)
         cmocka_unit_test(shutdown_wakes),
         cmocka_unit_test(named_is_shared),
         cmocka_unit_test(pollable),
+        cmocka_unit_test(poll_sees_every_end),
         cmocka_unit_test(many_pollable),
         cmocka_unit_test(two_threads_in_one),
         cmocka_unit_test(workers_split),
