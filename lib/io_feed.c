@@ -346,7 +346,7 @@ void io_feed_unref(struct feed *feed)
 int io_feed_begin(struct io *io, const struct feed_setup *setup, struct feed **out)
 {
     struct feed *feed = memory_get(sizeof *feed);
-    struct marks *at = marks_new();
+    struct marks *at = marks_new(NULL); /* it only counts */
     if (feed == NULL || at == NULL) {
         memory_put(feed);
         marks_unref(at);

@@ -7,12 +7,13 @@
 #include "base/memory.h"
 #include "broadcaster/broadcaster.h"
 
-struct marks *marks_new(void)
+struct marks *marks_new(mark_order *order)
 {
     struct marks *marks = memory_get(sizeof *marks);
     if (marks == NULL)
         return NULL;
     pthread_mutex_init(&marks->mutex, NULL); /* on Linux it cannot fail */
+    marks->order = order;
     atomic_init(&marks->references, 1);
     return marks;
 }
@@ -125,6 +126,21 @@ int marks_set(struct marks *marks, const char *position)
     marks->last = 0;
     marks->set = true;
     return BCAST_OK;
+}
+
+void marks_doubt(struct marks *marks, bool doubtful)
+{
+    for (size_t i = 0; i < marks->count; i++)
+        marks->all[i].doubtful = doubtful;
+}
+
+bool marks_has(struct marks *marks, const char *id)
+{
+    struct mark *mark = find(marks, id, part_of(id, strlen(id)));
+    if (mark == NULL || !mark->doubtful)
+        return false;
+    mark->doubtful = marks->order(id, mark->id) <= 0;
+    return mark->doubtful;
 }
 
 size_t marks_write(const struct marks *marks, char *buffer, size_t size)

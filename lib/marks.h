@@ -15,23 +15,31 @@
 struct mark {
     char id[MARK_BYTES];
     uint32_t part; /* so many bytes of it name the part, with the ':'; 0: the channel has no parts */
+    bool doubtful; /* what comes next of this part may have been had already */
 };
+
+typedef int mark_order(const char *a, const char *b); /* of two ids of one part: which comes first */
 
 struct marks {
     pthread_mutex_t mutex; /* of what follows */
     struct mark *all;
     size_t count, room, last; /* last: the one that was noted last */
     bool set;                 /* it stands anywhere yet */
+    mark_order *order;        /* constant */
     _Atomic uint32_t references;
 };
 
-struct marks *marks_new(void); /* with one reference; NULL: no memory */
+struct marks *marks_new(mark_order *order); /* with one reference; NULL: no memory */
 struct marks *marks_ref(struct marks *marks);
 void marks_unref(struct marks *marks); /* NULL is allowed */
 
-/* With the mutex, like the next two. BCAST_OK, NOMEM, or INVALID: it is no list of ids. NOMEM leaves it as it was. */
+/* With the mutex, like the next four. BCAST_OK, NOMEM, or INVALID: it is no list of ids. NOMEM leaves it as it was. */
 int marks_set(struct marks *marks, const char *position);
 int marks_note(struct marks *marks, const char *id);
+/* Of every part, what comes next may have been had, or (false) not. */
+void marks_doubt(struct marks *marks, bool doubtful);
+bool marks_has(struct marks *marks,
+               const char *id); /* that message was had; if not, what follows in its part was not either */
 /* As a position: its length; writes no more than `size` bytes, with the NUL. */
 size_t marks_write(const struct marks *marks, char *buffer, size_t size);
 

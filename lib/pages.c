@@ -104,7 +104,7 @@ static struct question *question_new(struct bcast *b, struct book *book, const s
 
 static int check_position(const char *text)
 {
-    struct marks *marks = text != NULL ? marks_new() : NULL;
+    struct marks *marks = text != NULL ? marks_new(NULL) : NULL;
     if (text != NULL && marks == NULL)
         return error_nomem();
     int status = text != NULL ? marks_set(marks, text) : BCAST_OK;

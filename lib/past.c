@@ -145,7 +145,7 @@ static int begin(struct bcast_sub *sub, struct source *source, const struct sub_
 
 int past_begin(struct bcast_sub *sub, struct source *source, const struct sub_settings *settings)
 {
-    struct marks *marks = marks_new();
+    struct marks *marks = marks_new(sub->b->backend->order);
     int status = course_open(source, marks) ? BCAST_OK : error_nomem();
     marks_unref(marks);
     if (status == BCAST_OK && settings->resume != NULL)

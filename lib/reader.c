@@ -294,13 +294,31 @@ static int found(struct bcast_sub *sub, struct source *source, enum cursor_resul
     }
 }
 
-static int note_marks(struct source *source, const struct batch *batch)
+/* Takes the messages out of the batch that were had already: what the past brought last may have been ahead of what the
+ * channel's ring was given. After a gap the broker's ids may begin anew. */
+static void note_marks(struct bcast_sub *sub, struct source *source, struct batch *batch)
 {
-    int status = BCAST_OK;
-    for (size_t i = 0; i < batch->count && status == BCAST_OK; i++)
-        if (batch->events[i].kind == BCAST_MESSAGE)
-            status = marks_note(source->course->marks, bcast_event_id(&batch->events[i]));
-    return status;
+    struct marks *marks = source->course->marks;
+    size_t kept = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct bcast_event *event = &batch->events[i];
+        bool message = event->kind == BCAST_MESSAGE;
+        if (message && marks_has(marks, bcast_event_id(event))) {
+            bcast_release(event);
+            count_up(sub, &sub->received, (uint64_t)-1);
+            continue;
+        }
+        if (message)
+            (void)marks_note(marks, bcast_event_id(event)); /* no memory: then it stands further back; no loss */
+        else
+            marks_doubt(marks, false);
+        if (kept != i) {
+            batch->events[kept] = *event;
+            event_clear(event);
+        }
+        kept++;
+    }
+    batch->count = kept;
 }
 
 /* There is no memory to fetch what was missed: then it is a gap like any other. */
@@ -321,7 +339,9 @@ static int read_kept(struct bcast_sub *sub, struct source *source, struct batch 
     if (!source->course->stale)
         result = read_ring(sub, source, batch, &gap);
     if (result == CURSOR_RECORD)
-        (void)note_marks(source, batch); /* without memory it stands further back: what comes twice is not lost */
+        note_marks(sub, source, batch);
+    if (batch->seam)
+        marks_doubt(source->course->marks, true);
     bool overtaken = result == CURSOR_GAP && source->cursor.policy == CURSOR_BLOCK;
     source->course->stale |= overtaken;
     pthread_mutex_unlock(&source->course->marks->mutex);

@@ -111,8 +111,8 @@ struct bcast_sink {
     /* The fate of `count` messages from `number` on: BCAST_OK, BCAST_ERR_UNKNOWN or another error. Every message gets
      * exactly one result, in any order; `lost` gives it to those that have none. */
     void (*result)(struct bcast_sink *sink, uint64_t number, uint64_t count, int status);
-    /* The answer to `fetch`: one call for each message, in the direction asked for; BCAST_TIMEOUT: enough, what is left of
-     * this answer is not wanted. Then, or without any, fetch_ended: once for every fetch, but for those that were under way
+    /* The answer to `fetch`: one call for each message, in the direction asked for; BCAST_TIMEOUT: it was not taken (it does
+     * not count as told), and what is left of this answer is not wanted. Then, or without any, fetch_ended: once for every fetch, but for those that were under way
      * when `lost` was called, or `disconnect`: the library answers those itself. */
     int (*fetched)(struct bcast_sink *sink, uint64_t request, const struct bcast_incoming *message);
     /* Before the next message that is fetched, some are missing that the position asked for stood before. */
@@ -226,6 +226,8 @@ struct bcast_backend {
      * writes no more than `size` bytes with the NUL. */
     void (*fetch)(void *self, const struct bcast_fetch *fetch);
     size_t (*position)(void *self, const struct bcast_topic *topic, char *buffer, size_t size);
+    /* Which of two ids of one part comes first: negative: a; 0: they are the same; positive: b. Any thread. */
+    int (*order)(const char *a, const char *b);
 };
 
 #ifdef __cplusplus

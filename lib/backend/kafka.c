@@ -1,6 +1,7 @@
 #include "net/kafka.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Kafka: a topic is a channel, a value a message; no key and no headers but those that are given. There is no group and
@@ -102,6 +103,18 @@ static size_t kafka_position_self(void *self, const struct bcast_topic *topic, c
     return kafka_where_topic(topic, buffer, size);
 }
 
+static int64_t offset_in(const char *id)
+{
+    const char *colon = strchr(id, ':');
+    return colon != NULL ? strtoll(colon + 1, NULL, 10) : -1;
+}
+
+static int kafka_order(const char *a, const char *b)
+{
+    int64_t first = offset_in(a), second = offset_in(b);
+    return first < second ? -1 : first > second;
+}
+
 static const char *const schemes[] = {"kafka", "kafkas", NULL};
 static const char *const params[] = {KAFKA_PARAMS, NULL};
 
@@ -127,4 +140,5 @@ const struct bcast_backend bcast_backend_kafka = {
     .resume = kafka_resume_self,
     .fetch = kafka_fetch_self,
     .position = kafka_position_self,
+    .order = kafka_order,
 };

@@ -256,6 +256,14 @@ static size_t streams_position(void *context, const struct bcast_topic *topic, c
     return (size_t)snprintf(buffer, size, "%s", text);
 }
 
+static int streams_order(const char *a, const char *b)
+{
+    struct redis_id first = {0, 0}, second = {0, 0};
+    (void)redis_id_read(a, strlen(a), &first);
+    (void)redis_id_read(b, strlen(b), &second);
+    return redis_id_compare(first, second);
+}
+
 static void streams_resume(void *context, struct bcast_topic *topic)
 {
     struct stream_topic *stream = topic->state;
@@ -337,4 +345,5 @@ const struct bcast_backend bcast_backend_redis_stream = {
     .resume = streams_resume,
     .fetch = streams_fetch,
     .position = streams_position,
+    .order = streams_order,
 };

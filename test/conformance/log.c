@@ -61,7 +61,7 @@ struct log_broker {
     pthread_mutex_t mutex;
     struct connection *connections;
     struct channel *channels;
-    size_t kept;
+    size_t kept, lag;
     unsigned opened, cut_fetches, fetches_left;
     bool down;
     unsigned long told, fetched, clock;
@@ -514,7 +514,7 @@ static void tell_reader(struct connection *c, struct reader *reader)
         c->sink->gap(c->sink, reader->topic, BCAST_GAP_TRIMMED, channel->first - reader->at, BCAST_EXACT);
         reader->at = channel->first;
     }
-    for (; reader->at < channel->count && !reader->paused; reader->at++) {
+    for (; reader->at + c->broker->lag < channel->count && !reader->paused; reader->at++) {
         reader->paused = c->sink->message(c->sink, reader->topic, &channel->entries[reader->at]->in) == BCAST_TIMEOUT;
         if (reader->paused)
             return;
@@ -535,6 +535,15 @@ static size_t log_position(void *self, const struct bcast_topic *topic, char *bu
     pthread_mutex_unlock(&c->broker->mutex);
     write_place(text, &place);
     return (size_t)snprintf(buffer, size, "%s", text);
+}
+
+static int log_order(const char *a, const char *b)
+{
+    unsigned part;
+    unsigned long first = 0, second = 0;
+    sscanf(a, "%u:%lu", &part, &first);
+    sscanf(b, "%u:%lu", &part, &second);
+    return first < second ? -1 : first > second;
 }
 
 static void log_woken(void *self)
@@ -571,6 +580,7 @@ static const struct bcast_backend log_backend = {
     .resume = log_resume,
     .fetch = log_fetch,
     .position = log_position,
+    .order = log_order,
 };
 
 /* ------------------------------------------------------------------------------------------------------ its owner -- */
@@ -614,6 +624,14 @@ void log_cut_fetches(struct log_broker *broker, unsigned after)
 {
     pthread_mutex_lock(&broker->mutex);
     broker->cut_fetches = broker->fetches_left = after;
+    pthread_mutex_unlock(&broker->mutex);
+}
+
+void log_lag(struct log_broker *broker, size_t messages)
+{
+    pthread_mutex_lock(&broker->mutex);
+    broker->lag = messages;
+    wake_all(broker);
     pthread_mutex_unlock(&broker->mutex);
 }
 

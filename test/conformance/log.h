@@ -20,6 +20,8 @@ int log_start(void *broker);
 void log_cut(struct log_broker *broker);
 /* From now on every connection is cut in the middle of an answer to a fetch, after so many messages in all; 0: no more. */
 void log_cut_fetches(struct log_broker *broker, unsigned after);
+/* Subscriptions are told of messages only when so many more have followed; what is fetched is what there is. */
+void log_lag(struct log_broker *broker, size_t messages);
 /* How many messages were handed to subscriptions, and how many were fetched. */
 unsigned long log_told(struct log_broker *broker);
 unsigned long log_fetched(struct log_broker *broker);

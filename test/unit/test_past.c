@@ -239,6 +239,26 @@ static void trimmed_before(void **state)
     free(position);
 }
 
+/* What is fetched may be ahead of what the channel's ring has been given: then it comes again, and is left out. */
+static void past_is_ahead(void **state)
+{
+    struct scene *s = *state;
+    struct bcast_sub *first = subscribe(s->b, BCAST_DROP_OLDEST, 0, 0);
+    log_lag(s->broker, 30);
+    publish_range(s->other, "x", 0, 60);
+    publish_range(s->b, "x", 60, 100); /* the other part */
+    expect_range(first, 0, 70);
+    struct bcast_sub *sub = subscribe(s->b, BCAST_DROP_OLDEST, 0, 1000);
+    expect_range(sub, 0, 100);
+    log_lag(s->broker, 0);
+    publish_range(s->other, "x", 100, 110);
+    expect_range(sub, 100, 110);
+    expect_range(first, 70, 110);
+    assert_int_equal(test_stats(sub).received, 110);
+    bcast_unsubscribe(sub);
+    bcast_unsubscribe(first);
+}
+
 static void cut_again_and_again(void **state)
 {
     struct scene *s = *state;
@@ -462,6 +482,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(position_anywhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(position_of_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(trimmed_before, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(past_is_ahead, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cut_again_and_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(left_in_the_past, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_channels, set_up, tear_down),
