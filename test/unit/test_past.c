@@ -4,7 +4,7 @@
 
 #include "../conformance/log.h"
 
-#define PATIENCE_MS 60000
+#define PATIENCE_MS 20000
 
 static void *test_memory(size_t size)
 {
