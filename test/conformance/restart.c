@@ -104,6 +104,7 @@ static void publish_one(struct conf_test *t, struct storm *storm, unsigned chann
     m.data = text;
     m.on_result = note_result;
     m.context = note;
+    m.timeout_ms = 20; /* the queue may be full when the broker goes: then that is the answer, and the storm goes on */
     int status = bcast_publish_message(storm->links[0]->b, &m);
     if (status == BCAST_OK)
         return;
