@@ -87,8 +87,6 @@ static struct mark *add(struct marks *marks)
 static int note(struct marks *marks, const char *id, size_t size)
 {
     uint32_t part = part_of(id, size);
-    if (!is_id(id, size))
-        return error_set(BCAST_ERR_INVALID, "'%.*s' is not a place in a channel", (int)(size < 80 ? size : 80), id);
     struct mark *mark = find(marks, id, part);
     if (mark == NULL && (mark = add(marks)) == NULL)
         return error_nomem();
@@ -101,7 +99,15 @@ static int note(struct marks *marks, const char *id, size_t size)
 
 int marks_note(struct marks *marks, const char *id)
 {
-    return note(marks, id, strlen(id));
+    size_t size = strlen(id);
+    return size < MARK_BYTES ? note(marks, id, size) : BCAST_ERR_INVALID; /* a backend that breaks its word */
+}
+
+static int note_given(struct marks *marks, const char *id, size_t size)
+{
+    if (!is_id(id, size))
+        return error_set(BCAST_ERR_INVALID, "'%.*s' is not a place in a channel", (int)(size < 80 ? size : 80), id);
+    return note(marks, id, size);
 }
 
 int marks_set(struct marks *marks, const char *position)
@@ -110,7 +116,7 @@ int marks_set(struct marks *marks, const char *position)
     int status = BCAST_OK;
     for (const char *at = position;;) {
         size_t size = strcspn(at, ",");
-        status = note(&fresh, at, size);
+        status = note_given(&fresh, at, size);
         if (status != BCAST_OK || at[size] == '\0')
             break;
         at += size + 1;
@@ -132,6 +138,15 @@ void marks_doubt(struct marks *marks, bool doubtful)
 {
     for (size_t i = 0; i < marks->count; i++)
         marks->all[i].doubtful = doubtful;
+    marks->doubtful = doubtful && marks->count != 0;
+}
+
+static bool any_doubtful(const struct marks *marks)
+{
+    for (size_t i = 0; i < marks->count; i++)
+        if (marks->all[i].doubtful)
+            return true;
+    return false;
 }
 
 bool marks_has(struct marks *marks, const char *id)
@@ -140,6 +155,7 @@ bool marks_has(struct marks *marks, const char *id)
     if (mark == NULL || !mark->doubtful)
         return false;
     mark->doubtful = marks->order(id, mark->id) <= 0;
+    marks->doubtful = any_doubtful(marks);
     return mark->doubtful;
 }
 

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define MARK_BYTES 48 /* of an id, its NUL counted */
 
@@ -25,6 +26,7 @@ struct marks {
     struct mark *all;
     size_t count, room, last; /* last: the one that was noted last */
     bool set;                 /* it stands anywhere yet */
+    bool doubtful;            /* a part is */
     mark_order *order;        /* constant */
     _Atomic uint32_t references;
 };
@@ -42,6 +44,14 @@ bool marks_has(struct marks *marks,
                const char *id); /* that message was had; if not, what follows in its part was not either */
 bool marks_cover(const struct marks *marks,
                  const char *position); /* nothing of what is behind them is in front of it */
+/* Are these ids of the same part? Without the mutex. */
+static inline bool marks_same_part(const char *a, const char *b)
+{
+    while (*a == *b && *a != ':' && *a != '\0')
+        a++, b++;
+    return *a == *b || (strchr(a, ':') == NULL && strchr(b, ':') == NULL);
+}
+
 /* As a position: its length; writes no more than `size` bytes, with the NUL. */
 size_t marks_write(const struct marks *marks, char *buffer, size_t size);
 

@@ -295,23 +295,19 @@ static int found(struct bcast_sub *sub, struct source *source, enum cursor_resul
 }
 
 /* Takes the messages out of the batch that were had already: what the past brought last may have been ahead of what the
- * channel's ring was given. After a gap the broker's ids may begin anew. */
-static void note_marks(struct bcast_sub *sub, struct source *source, struct batch *batch)
+ * channel's ring was given. */
+static void drop_known(struct bcast_sub *sub, struct marks *marks, struct batch *batch)
 {
-    struct marks *marks = source->course->marks;
     size_t kept = 0;
     for (size_t i = 0; i < batch->count; i++) {
         struct bcast_event *event = &batch->events[i];
-        bool message = event->kind == BCAST_MESSAGE;
-        if (message && marks_has(marks, bcast_event_id(event))) {
+        if (event->kind == BCAST_GAP)
+            marks_doubt(marks, false); /* the broker's ids may begin anew */
+        else if (marks_has(marks, bcast_event_id(event))) {
             bcast_release(event);
             count_up(sub, &sub->received, (uint64_t)-1);
             continue;
         }
-        if (message)
-            (void)marks_note(marks, bcast_event_id(event)); /* no memory: then it stands further back; no loss */
-        else
-            marks_doubt(marks, false);
         if (kept != i) {
             batch->events[kept] = *event;
             event_clear(event);
@@ -319,6 +315,22 @@ static void note_marks(struct bcast_sub *sub, struct source *source, struct batc
         kept++;
     }
     batch->count = kept;
+}
+
+/* Of each part the last: messages of one often follow each other. Without memory it stands further back: no loss. */
+static void note_marks(struct marks *marks, const struct batch *batch)
+{
+    const char *last = NULL;
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->events[i].kind != BCAST_MESSAGE)
+            continue;
+        const char *id = bcast_event_id(&batch->events[i]);
+        if (last != NULL && !marks_same_part(last, id))
+            (void)marks_note(marks, last);
+        last = id;
+    }
+    if (last != NULL)
+        (void)marks_note(marks, last);
 }
 
 /* There is no memory to fetch what was missed: then it is a gap like any other. */
@@ -338,8 +350,10 @@ static int read_kept(struct bcast_sub *sub, struct source *source, struct batch 
     pthread_mutex_lock(&source->course->marks->mutex);
     if (!source->course->stale)
         result = read_ring(sub, source, batch, &gap);
+    if (result == CURSOR_RECORD && source->course->marks->doubtful)
+        drop_known(sub, source->course->marks, batch);
     if (result == CURSOR_RECORD)
-        note_marks(sub, source, batch);
+        note_marks(source->course->marks, batch);
     if (batch->seam)
         marks_doubt(source->course->marks, true);
     bool lost = result == CURSOR_GAP || result == CURSOR_OVERFLOWN;
