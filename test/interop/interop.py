@@ -32,6 +32,23 @@ KINDS = {
         "one_order": True,
         "channels": ["two words", "grüße/日本 🎉", "h[a]?*", "\"it's\" \\n", "x" * 1000],
     },
+    "postgres": {
+        "largest": 7999,
+        "empty": True,
+        "nul": False,
+        "bytes": False,
+        "one_order": True,
+        "channels": ["two words", "grüße/日本 🎉", "h[a]?*", "\"it's\" \\n", "x" * 63],
+    },
+    "kafka": {
+        "largest": 500000,
+        "empty": True,
+        "nul": True,
+        "bytes": False,  # Python encodes what it publishes
+        "made_first": True,  # Python can only subscribe to a topic that is there
+        "one_order": True,  # of the one partition that topics have when the broker makes them
+        "channels": ["a.b_c-D", "x" * 200],
+    },
 }
 
 DEADLINE = 60  # seconds, for anything; nothing else depends on time
@@ -125,8 +142,8 @@ class Ours:
 class Theirs:
     """The Python library."""
 
-    def __init__(self, url):
-        self.url = url
+    def __init__(self, url, made_first):
+        self.url, self.made_first = url, made_first
 
     async def publish(self, channel, messages):
         async with Broadcast(self.url) as broadcast:
@@ -137,6 +154,8 @@ class Theirs:
     async def subscriber(self, channel, count):
         """Likewise. The library does not say when it is subscribed: it is once something has arrived."""
         async with Broadcast(self.url) as broadcast:
+            if self.made_first:
+                await broadcast.publish(channel, MARKER)
             async with broadcast.subscribe(channel) as subscriber:
                 async def next_one():
                     event = await subscriber.get()
@@ -163,7 +182,7 @@ class Theirs:
 class Test:
     def __init__(self, tool, kind, url):
         self.carries = KINDS[kind]
-        self.ours, self.theirs = Ours(tool, url), Theirs(url)
+        self.ours, self.theirs = Ours(tool, url), Theirs(url, self.carries.get("made_first"))
         self.channels = 0
 
     def channel(self):

@@ -5,9 +5,9 @@
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 python=$root/build-python/bin/python made=$root/build-python/made
-set_of="broadcaster[redis]>=0.3.1,<0.4 redis<8"
+set_of="broadcaster[redis,postgres,kafka]>=0.3.1,<0.4 redis<8"
 
-is_made() { [ "$(cat "$made" 2> /dev/null)" = "$set_of" ] && "$python" -c 'import broadcaster, redis'; }
+is_made() { [ "$(cat "$made" 2> /dev/null)" = "$set_of" ] && "$python" -c 'import aiokafka, asyncpg, broadcaster, redis'; }
 
 if [ $# -ne 0 ]; then
   is_made || { echo "there is no Python library 'broadcaster' to talk to: sh test/interop/python.sh" >&2; exit 1; }
