@@ -198,6 +198,70 @@ static void test_failover(void **state)
     broker_end(two);
 }
 
+/* A real replica, which has everything when the server dies, is promoted: nothing is lost, nothing comes twice. */
+static void test_promoted_replica(void **state)
+{
+    (void)state;
+    struct broker *one = start_with("redis", NULL);
+    const char *args[] = {"--replicaof", text("127.0.0.1 %u", broker_port(one)), NULL};
+    struct broker *two = start_with("redis", args);
+    struct link *link = link_open(text("redis-stream://127.0.0.1:%u,127.0.0.1:%u", broker_port(one), broker_port(two)));
+    struct bcast_sub *sub = test_subscribe(link->b, "x", BCAST_DROP_OLDEST, 0);
+    struct bcast_event event = BCAST_EVENT_INIT;
+    int first = raw_open(one), second = raw_open(two);
+    until(strstr(raw_ask(second, "INFO replication"), "master_link_status:up") != NULL);
+    add_entries(first, "x", 0, 500);
+    expect_numbers(sub, &event, 0, 300);
+    assert_non_null(strstr(raw_ask(first, "WAIT 1 20000"), ":1"));
+    broker_kill(one);
+    assert_non_null(strstr(raw_ask(second, "REPLICAOF NO ONE"), "OK"));
+    add_entries(second, "x", 500, 600);
+    expect_numbers(sub, &event, 300, 600);
+    for (unsigned i = 600; i < 700; i++)
+        test_publish(link->b, "x", text("%u", i));
+    must(bcast_flush(link->b, 20000));
+    expect_numbers(sub, &event, 600, 700);
+    assert_int_equal(test_stats(sub).gaps, 0);
+    close(first);
+    close(second);
+    bcast_release(&event);
+    bcast_unsubscribe(sub);
+    link_close(link);
+    broker_end(one);
+    broker_end(two);
+}
+
+/* One that sleeps holds back nobody, and misses nothing; the server has been restarted meanwhile. */
+static void test_laggard(void **state)
+{
+    (void)state;
+    const unsigned count = 20000;
+    struct broker *broker = start_with("redis_aof", NULL);
+    struct link *link = link_open(stream_url(broker));
+    struct bcast_sub *slow = test_subscribe(link->b, "x", BCAST_BLOCK, 100);
+    struct bcast_sub *quick = test_subscribe(link->b, "x", BCAST_DROP_OLDEST, 0);
+    struct bcast_event event = BCAST_EVENT_INIT;
+    for (unsigned i = 0; i < count; i++)
+        test_publish(link->b, "x", text("%u", i));
+    must(bcast_flush(link->b, 20000));
+    expect_numbers(quick, &event, 0, count);
+    expect_numbers(slow, &event, 0, count / 4);
+    broker_kill(broker);
+    broker_restart(broker);
+    expect_numbers(slow, &event, count / 4, count);
+    assert_int_equal(test_stats(slow).gaps, 0);
+    int server = raw_open(broker);
+    add_entries(server, "x", count, count + 10);
+    expect_numbers(slow, &event, count, count + 10);
+    expect_numbers(quick, &event, count, count + 10);
+    close(server);
+    bcast_release(&event);
+    bcast_unsubscribe(slow);
+    bcast_unsubscribe(quick);
+    link_close(link);
+    broker_end(broker);
+}
+
 /* A channel that is added does not wait until the waiting XREAD has come back: that may take half of ping_ms. */
 static void test_added_at_once(void **state)
 {
@@ -241,8 +305,10 @@ static void test_maxlen(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),   cmocka_unit_test(test_trimmed_while_paused), cmocka_unit_test(test_resumes),
-        cmocka_unit_test(test_failover), cmocka_unit_test(test_added_at_once),        cmocka_unit_test(test_maxlen),
+        cmocka_unit_test(test_fields),           cmocka_unit_test(test_trimmed_while_paused),
+        cmocka_unit_test(test_resumes),          cmocka_unit_test(test_failover),
+        cmocka_unit_test(test_promoted_replica), cmocka_unit_test(test_laggard),
+        cmocka_unit_test(test_added_at_once),    cmocka_unit_test(test_maxlen),
     };
     cmocka_set_test_filter(getenv("ONLY"));
     return cmocka_run_group_tests_name("redis-stream", tests, NULL, NULL);
