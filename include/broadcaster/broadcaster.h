@@ -242,7 +242,8 @@ enum bcast_count { BCAST_EXACT = 1, BCAST_AT_LEAST = 2, BCAST_COUNT_UNKNOWN = 3 
 struct bcast_event {
     const void *data;      /* aligned to 8 bytes; never NULL for a message, NULL for a gap */
     size_t size;           /* of data */
-    uint64_t sequence;     /* position in the channel, counted in this process; after a gap, of what comes next */
+    uint64_t sequence;     /* position in the channel, counted in this process; after a gap, of what comes next. What a
+                              broker had kept (history, pages) is counted by itself */
     const char *channel;   /* also NUL-terminated */
     int64_t timestamp_us;  /* microseconds since 1970, from the broker where it has one; 0: not known */
     uint64_t lost;         /* gap: how many messages; see count */
