@@ -59,7 +59,8 @@ struct io {
     uint64_t requests;
     struct feed *feeds;
     _Atomic uint32_t poked;    /* sink->wake */
-    _Atomic uint64_t received; /* relaxed: a statistic */
+    _Atomic uint64_t received; /* relaxed: a statistic; so is the next */
+    _Atomic unsigned filled;   /* what the backend says of the broker's queue, in percent */
 
     /* Shared with callers. */
     pthread_mutex_t mutex;

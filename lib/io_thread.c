@@ -92,6 +92,11 @@ static int sink_message(struct bcast_sink *sink, struct bcast_topic *is, const s
 
 /* ------------------------------------------------------------------------------------------ what else a sink does -- */
 
+static void sink_filled(struct bcast_sink *sink, unsigned percent)
+{
+    atomic_store_explicit(&io_of(sink)->filled, percent, memory_order_relaxed);
+}
+
 static int sink_watch(struct bcast_sink *sink, int fd, int events)
 {
     struct io *io = io_of(sink);
@@ -303,6 +308,7 @@ static const struct bcast_sink sink_calls = {
     .fetched = io_sink_fetched,
     .fetch_gap = io_sink_fetch_gap,
     .fetch_ended = io_sink_fetch_ended,
+    .filled = sink_filled,
     .watch = sink_watch,
     .alarm = sink_alarm,
     .wake = sink_wake,
@@ -443,6 +449,7 @@ void io_stats(struct io *io, struct bcast_stats *stats)
     pthread_mutex_lock(&io->mutex);
     stats->published = tail;
     stats->received = atomic_load_explicit(&io->received, memory_order_relaxed);
+    stats->broker_percent = atomic_load_explicit(&io->filled, memory_order_relaxed);
     stats->confirmed = io->good;
     stats->failed = io->bad;
     stats->unknown = io->unknown;

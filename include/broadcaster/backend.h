@@ -120,6 +120,9 @@ struct bcast_sink {
                       enum bcast_count count);
     void (*fetch_ended)(struct bcast_sink *sink, uint64_t request, const struct bcast_fetch_end *end);
 
+    /* How full a queue of the broker's own is, in percent, beyond which it takes nothing: for bcast_stats. */
+    void (*filled)(struct bcast_sink *sink, unsigned percent);
+
     /* Watches `fd` for `events` (enum bcast_watch, or-ed; 0: no more). `ready` is called while it is ready. BCAST_OK or
      * BCAST_ERR_NOMEM. */
     int (*watch)(struct bcast_sink *sink, int fd, int events);

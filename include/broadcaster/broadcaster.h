@@ -448,6 +448,8 @@ struct bcast_stats {
     uint64_t queued;        /* waiting to be sent, or for an answer */
     uint64_t reconnects;
     uint64_t kept_bytes; /* by bcast_keep, now */
+    uint64_t
+        broker_percent; /* how full the broker's own queue was when last asked: at 100 it takes nothing. PostgreSQL only */
 };
 
 static inline struct bcast_stats bcast_stats_init(void)

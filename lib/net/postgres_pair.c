@@ -202,6 +202,7 @@ static void take_usage(struct postgres_pair *pair, const struct postgres_answer 
     long usage = answer->result != NULL && PQntuples(answer->result) == 1
                      ? strtol(PQgetvalue(answer->result, 0, 0), NULL, 10)
                      : 0;
+    pair->sink->filled(pair->sink, usage > 0 ? (unsigned)usage : 0);
     if (usage > 50 && !pair->warned) {
         snprintf(text, sizeof text,
                  "the server's queue of notifications is %ld %% full: some session listens and stays in a transaction "

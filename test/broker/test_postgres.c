@@ -773,6 +773,13 @@ static void test_pooler(void **state)
     broker_end(broker);
 }
 
+static uint64_t filled(struct bcast *b)
+{
+    struct bcast_stats stats = bcast_stats_init();
+    must(bcast_stats(b, &stats));
+    return stats.broker_percent;
+}
+
 /* The server's queue has 8 GB: instead of filling it, this role is told something else about it. */
 static void test_full_queue(void **state)
 {
@@ -783,6 +790,7 @@ static void test_full_queue(void **state)
     must(open_heard(text("%s?heartbeat_ms=50", broker_url(broker)), &heard, 20000, &b));
     talks(b);
     assert_false(has_heard(&heard, "queue"));
+    assert_in_range(filled(b), 0, 50);
     bcast_close(b);
     sql(broker, "create schema told authorization app;"
                 "create function told.so(int4, float8) returns float8 language sql as 'select 77.0::float8';"
@@ -790,6 +798,7 @@ static void test_full_queue(void **state)
                 "alter role app set search_path = told, pg_catalog");
     must(open_heard(text("%s?heartbeat_ms=50", broker_url(broker)), &heard, 20000, &b));
     until(has_heard(&heard, "77 % full"));
+    assert_int_equal(filled(b), 77);
     talks(b);
     bcast_close(b);
     broker_end(broker);
