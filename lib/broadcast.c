@@ -106,6 +106,20 @@ static void state(struct bcast *b, enum bcast_state to, int status, const char *
         b->settings.on_state(b->settings.state_context, to, status, reason);
 }
 
+/* Who keeps messages must be able to say which, and where. */
+static int check_history(const struct bcast *b)
+{
+    const uint64_t with = BCAST_CAN_RESUME | BCAST_CAN_IDS;
+    const struct bcast_backend *is = b->backend;
+    if (is->local != NULL || !(b->capabilities.can & BCAST_CAN_HISTORY) ||
+        ((b->capabilities.can & with) == with && is->fetch != NULL && is->position != NULL && is->order != NULL))
+        return BCAST_OK;
+    return error_set(
+        BCAST_ERR_BACKEND,
+        "%s claims BCAST_CAN_HISTORY, which takes fetch, position, order, BCAST_CAN_RESUME and BCAST_CAN_IDS",
+        is->name);
+}
+
 static int open_backend(struct bcast *b, void *context, struct bcast_sink *sink)
 {
     char why[256] = "";
@@ -127,7 +141,7 @@ static int open_backend(struct bcast *b, void *context, struct bcast_sink *sink)
         b->max_message_bytes = most;
     if (b->capabilities.max_channel_bytes == 0)
         b->capabilities.max_channel_bytes = BACKENDS_CHANNEL_BYTES;
-    return BCAST_OK;
+    return check_history(b);
 }
 
 /* Finds or makes the channels' registry. */

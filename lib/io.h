@@ -58,6 +58,7 @@ struct io {
     struct inquiry *asked; /* those that the backend has */
     uint64_t requests;
     struct feed *feeds;
+    bool feeds_again;          /* one of them has to be looked at soon, though nothing happens */
     _Atomic uint32_t poked;    /* sink->wake */
     _Atomic uint64_t received; /* relaxed: a statistic; so is the next */
     _Atomic unsigned filled;   /* what the backend says of the broker's queue, in percent */

@@ -181,8 +181,8 @@ static int on_message(struct inquiry *inquiry, const struct bcast_incoming *mess
         return BCAST_TIMEOUT;
     int status = io_in_message(feed->io, &feed->inlet, message);
     if (status == BCAST_OK && message->id != NULL)
-        status = marks_note(feed->at, message->id); /* the I/O thread's own: no lock */
-    return status == BCAST_OK ? BCAST_OK : BCAST_TIMEOUT;
+        (void)marks_note(feed->at, message->id); /* the I/O thread's own: no lock. Else the page's end tells */
+    return status;
 }
 
 static void on_gap(struct inquiry *inquiry, const struct gap_record *gap)
@@ -200,6 +200,8 @@ static void found(struct feed *feed, const char *place)
     pthread_mutex_unlock(&feed->marks->mutex);
     if (status == BCAST_OK)
         status = marks_set(feed->at, place);
+    if (status != BCAST_OK && feed->placed)
+        return; /* perhaps nobody waits for its word: it begins with another step */
     if (status != BCAST_OK) {
         fail(feed, status, bcast_error_text());
         return;
@@ -259,14 +261,13 @@ static void begin(struct feed *feed)
         return;
     }
     ring_notify_space(&feed->inlet.channel->ring, &feed->io->bell);
-    feed->phase = FEED_WHERE;
-    if (!feed->placed)
+    if (!feed->placed) {
+        feed->phase = FEED_WHERE;
         return;
+    }
     char *place = marks_text(feed->marks);
     if (place != NULL)
         found(feed, place);
-    else
-        fail(feed, BCAST_ERR_NOMEM, "out of memory");
     memory_put(place);
 }
 
@@ -305,16 +306,38 @@ static void add_fresh(struct io *io)
     pthread_mutex_unlock(&io->mutex);
 }
 
+/* An answer may come at once. */
+static void take_steps(struct feed *feed)
+{
+    enum phase before;
+    do {
+        before = feed->phase;
+        step(feed);
+    } while (feed->phase != before && feed->phase != FEED_ENDED && !feed->inquiry.asked && !feed->io->lost);
+}
+
+/* It waits for nobody: there was no memory for its step. */
+static bool could_go_on(struct feed *feed)
+{
+    if (feed->inquiry.asked)
+        return false;
+    if (feed->phase == FEED_BEGIN || feed->phase == FEED_ATTACH)
+        return topic_of(feed) != NULL;
+    return feed->phase == FEED_WHERE || ring_has_room(&feed->inlet.channel->ring);
+}
+
 void io_feeds(struct io *io)
 {
+    io->feeds_again = false;
     add_fresh(io);
     for (struct feed **at = &io->feeds; *at != NULL && !io->lost;) {
         struct feed *feed = *at;
-        if (!atomic_load_explicit(&feed->cancelled, memory_order_relaxed)) /* a hint: attach looks with the mutex */
-            step(feed);
-        else
+        if (atomic_load_explicit(&feed->cancelled, memory_order_relaxed)) /* a hint: attach looks with the mutex */
             feed->phase = FEED_ENDED;
+        else if (io->connected)
+            take_steps(feed);
         if (feed->phase != FEED_ENDED) {
+            io->feeds_again |= io->connected && could_go_on(feed);
             at = &feed->next;
             continue;
         }
@@ -332,7 +355,8 @@ void io_feed_unref(struct feed *feed)
     if (feed == NULL || atomic_fetch_sub_explicit(&feed->references, 1, memory_order_acq_rel) != 1)
         return;
     if (feed->inlet.channel != NULL) {
-        ring_notify_space(&feed->inlet.channel->ring, NULL);
+        if (!os_guard_forked(&feed->io->b->guard)) /* there it could wait for a thread that is not there */
+            ring_notify_space(&feed->inlet.channel->ring, NULL);
         channel_unref(feed->inlet.channel);
     }
     channel_unref(feed->channel);
@@ -387,12 +411,17 @@ bool io_feed_attached(const struct feed *feed)
     return feed->attached;
 }
 
-void io_feeds_free(struct io *io)
+static void free_list(struct feed **list)
 {
-    add_fresh(io);
-    while (io->feeds != NULL) {
-        struct feed *feed = io->feeds;
-        io->feeds = feed->next;
+    while (*list != NULL) {
+        struct feed *feed = *list;
+        *list = feed->next;
         io_feed_unref(feed);
     }
+}
+
+void io_feeds_free(struct io *io)
+{
+    free_list(&io->fresh); /* nobody else is left: without the mutex, which in a forked child may be somebody's */
+    free_list(&io->feeds);
 }

@@ -10,6 +10,7 @@
 
 #define BACKOFF_FIRST_MS 50
 #define BACKOFF_MOST_MS 10000
+#define FEEDS_NS 10000000 /* before a step is tried again that lacked memory */
 
 static void tell_state(struct io *io, enum bcast_state to, int status, const char *reason)
 {
@@ -196,6 +197,8 @@ static int poll_timeout(const struct io *io)
     int64_t next = io->alarm_ns < io->connect_ns ? io->alarm_ns : io->connect_ns;
     if (io->expire_ns < next && !io->connected)
         next = io->expire_ns;
+    if (io->feeds_again && next > clock_ns() + FEEDS_NS)
+        next = clock_ns() + FEEDS_NS;
     if (next == NO_TIME)
         return -1;
     int64_t left = next - clock_ns();
@@ -262,11 +265,11 @@ static void *io_run(void *argument)
         if (io->lost)
             deal_with_loss(io);
         io_topics_settle(io);
-        io_topics_resume(io);
-        if (io->connected && io_keeps(io)) {
+        if (io->connected && io_keeps(io))
             io_fetch_wishes(io);
+        if (io_keeps(io))
             io_feeds(io);
-        }
+        io_topics_resume(io); /* behind the feeds: who has just come need not wait for who is full */
         if (io->connected && !io->lost)
             io_out_send(io);
         else if (io->failed != BCAST_OK && !outbound_arm(&io->outbound))

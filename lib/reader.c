@@ -301,9 +301,10 @@ static void drop_known(struct bcast_sub *sub, struct marks *marks, struct batch 
     size_t kept = 0;
     for (size_t i = 0; i < batch->count; i++) {
         struct bcast_event *event = &batch->events[i];
-        if (event->kind == BCAST_GAP)
+        if (event->kind == BCAST_GAP && event->count == BCAST_COUNT_UNKNOWN)
             marks_doubt(marks, false); /* the broker's ids may begin anew */
-        else if (marks_has(marks, bcast_event_id(event))) {
+        else if (event->kind == BCAST_MESSAGE && *bcast_event_id(event) != '\0' &&
+                 marks_has(marks, bcast_event_id(event))) {
             bcast_release(event);
             count_up(sub, &sub->received, (uint64_t)-1);
             continue;
@@ -325,6 +326,8 @@ static void note_marks(struct marks *marks, const struct batch *batch)
         if (batch->events[i].kind != BCAST_MESSAGE)
             continue;
         const char *id = bcast_event_id(&batch->events[i]);
+        if (*id == '\0')
+            continue; /* a backend that breaks its word */
         if (last != NULL && !marks_same_part(last, id))
             (void)marks_note(marks, last);
         last = id;
@@ -348,10 +351,11 @@ static int read_kept(struct bcast_sub *sub, struct source *source, struct batch 
     struct cursor_gap gap;
     enum cursor_result result = CURSOR_EMPTY;
     pthread_mutex_lock(&source->course->marks->mutex);
-    if (!source->course->stale)
-        result = read_ring(sub, source, batch, &gap);
-    if (result == CURSOR_RECORD && source->course->marks->doubtful)
-        drop_known(sub, source->course->marks, batch);
+    do {
+        result = source->course->stale ? CURSOR_EMPTY : read_ring(sub, source, batch, &gap);
+        if (result == CURSOR_RECORD && source->course->marks->doubtful)
+            drop_known(sub, source->course->marks, batch);
+    } while (result == CURSOR_RECORD && batch->count == 0 && !batch->seam);
     if (result == CURSOR_RECORD)
         note_marks(source->course->marks, batch);
     if (batch->seam)

@@ -82,7 +82,6 @@ static const struct trial {
     {"no-history", "history-resume"},
     {"no-history", "history-trimmed"},
     {"no-history", "history-pages"},
-    {"no-history", "history-unknown-position"},
     /* memory:// that keeps less than it is asked for, and more than is said */
     {"memory://forgetful?history=20", "history-fewer-than-wanted"},
     {"memory://forgetful?history=20", "history-exactly-as-wanted"},
@@ -131,7 +130,8 @@ static int seen(const struct trial *trial)
     conformance.url = by_url ? trial->defect : NULL;
     conformance.only = trial->name;
     conformance.seed = 1;
-    conformance.rounds = 500;
+    /* That one message overtakes another of the same publisher takes many of each. */
+    conformance.rounds = strcmp(trial->defect, "reorders") == 0 ? 5000 : 500;
     conformance.deadline_ms = 500; /* most defects show in something that never comes */
     conformance.history_kept = 100;
     conformance.report = report;

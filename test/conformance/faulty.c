@@ -44,7 +44,7 @@
         d(SECRET_IDS, "secret-ids")         /* has them, but does not claim them */                                    \
         d(SECRET_TIMES, "secret-times")     /* likewise */                                                             \
         d(NO_BLOCK, "no-block")             /* claims that it can be paused, and throws away what does not fit */      \
-        d(NO_HISTORY, "no-history")         /* claims to keep messages, and does not */                                \
+        d(NO_HISTORY, "no-history")         /* claims to keep messages, and makes them up */                           \
         d(NO_OTHERS, "no-others")           /* claims to reach other processes, and does not */
 
 #define ENUMERATOR(defect, name) defect,
@@ -67,8 +67,9 @@ struct connection {
     struct bcast_sink *sink;
     struct bcast_topic **topics, *late[64];
     size_t count, room, late_count;
-    struct letter *inbox, **inbox_end, *held; /* held: comes some ten messages late */
-    unsigned skip;                            /* so many messages are not delivered */
+    struct letter *inbox, **inbox_end, *held; /* held: comes a hundred messages late */
+    unsigned overtaken;
+    unsigned skip; /* so many messages are not delivered */
     bool connected, cut, was_cut;
     char left[256]; /* the last channel that was unsubscribed */
     struct connection *next;
@@ -166,7 +167,7 @@ static void faulty_capabilities(void *self, struct bcast_capabilities *out)
     out->can |= has(c, NO_IDS) ? BCAST_CAN_IDS : 0;
     out->can |= has(c, NO_TIMES) ? BCAST_CAN_TIMESTAMPS : 0;
     out->can |= has(c, NO_BLOCK) ? BCAST_CAN_BLOCK : 0;
-    out->can |= has(c, NO_HISTORY) ? BCAST_CAN_HISTORY : 0;
+    out->can |= has(c, NO_HISTORY) ? BCAST_CAN_HISTORY | BCAST_CAN_RESUME | BCAST_CAN_IDS : 0;
     out->can |= has(c, NO_OTHERS) ? BCAST_CAN_PROCESSES : 0;
     out->max_channel_bytes += has(c, MOODY) ? c->broker->opened % 2 : 0;
     out->can &= has(c, TEXT_ONLY) ? ~(uint64_t)BCAST_CAN_BINARY : ~UINT64_C(0);
@@ -282,10 +283,10 @@ static struct letter *write_letter(const struct connection *c, const struct bcas
 static void put_letter(struct connection *to, struct bcast_topic *topic, struct letter *letter)
 {
     letter->topic = topic;
-    unsigned long phase = to->broker->published % 20;
-    struct letter *held = phase < 10 ? NULL : to->held; /* by then one of the same publisher has overtaken it */
-    if (has(to, REORDERS) && to->held == NULL && phase == 0) {
+    struct letter *held = ++to->overtaken < 100 ? NULL : to->held; /* by then by one of the same publisher, too */
+    if (has(to, REORDERS) && to->held == NULL && to->broker->published % 20 == 0) {
         to->held = letter;
+        to->overtaken = 0;
         return;
     }
     letter->next = held;
@@ -463,6 +464,23 @@ static struct letter *take_letter(struct connection *c)
     return letter;
 }
 
+/* With NO_HISTORY: whatever is asked, it is made up. */
+static void faulty_fetch(void *self, const struct bcast_fetch *fetch)
+{
+    struct connection *c = self;
+    const struct bcast_incoming made_up = {.data = "nonsense", .size = 8, .id = "1"};
+    const struct bcast_fetch_end end = {.status = BCAST_OK, .older = "0", .newer = "1"};
+    if (!fetch->only_where)
+        (void)c->sink->fetched(c->sink, fetch->request, &made_up);
+    c->sink->fetch_ended(c->sink, fetch->request, &end);
+}
+
+static size_t faulty_position(void *self, const struct bcast_topic *topic, char *buffer, size_t size)
+{
+    (void)self, (void)topic;
+    return (size_t)snprintf(buffer, size, "0");
+}
+
 static void faulty_woken(void *self)
 {
     struct connection *c = self;
@@ -493,6 +511,9 @@ static const struct bcast_backend faulty_backend = {
     .publish = faulty_publish,
     .subscribe = faulty_subscribe,
     .unsubscribe = faulty_unsubscribe,
+    .fetch = faulty_fetch,
+    .position = faulty_position,
+    .order = strcmp,
 };
 
 int faulty_open(void *broker, const struct bcast_options *options, struct bcast **out)
