@@ -96,8 +96,8 @@ bool book_add(struct book *book, const unsigned char *record, uint64_t header, u
 bool book_add_incoming(struct book *book, const struct bcast_incoming *message)
 {
     uint32_t extra = 0;
-    if (extra_measure(message, &extra) != BCAST_OK)
-        extra = 0; /* more than anybody can publish here: the data is shown */
+    struct bcast_incoming less;
+    message = extra_fit(message, &less, &extra);
     struct bcast_event *event = next_event(book);
     unsigned char *room = event != NULL ? book_room(book, record_padded(extra) + message->size) : NULL;
     if (room == NULL)

@@ -33,6 +33,18 @@ int extra_measure(const struct bcast_incoming *message, uint32_t *size)
     return BCAST_OK;
 }
 
+const struct bcast_incoming *extra_fit(const struct bcast_incoming *message, struct bcast_incoming *less,
+                                       uint32_t *size)
+{
+    if (extra_measure(message, size) == BCAST_OK)
+        return message;
+    *less = *message;
+    less->key = NULL;
+    less->key_size = less->header_count = 0;
+    (void)extra_measure(less, size);
+    return less;
+}
+
 static unsigned char *put(unsigned char *at, const void *from, size_t size)
 {
     if (size != 0)

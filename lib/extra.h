@@ -21,6 +21,10 @@ struct extra {
 
 /* Bytes of the block, 0 if none is needed. BCAST_OK, or the error, with its text, if a limit is broken. */
 int extra_measure(const struct bcast_incoming *message, uint32_t *size);
+/* Of what arrives, and may have more than anybody can publish here, as much as has room: all of it, or `less`, which is without
+ * key and headers. And the bytes of that. */
+const struct bcast_incoming *extra_fit(const struct bcast_incoming *message, struct bcast_incoming *less,
+                                       uint32_t *size);
 void extra_write(unsigned char *block, const struct bcast_incoming *message);
 
 #endif

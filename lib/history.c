@@ -100,7 +100,7 @@ static int find_since(struct ring *ring, int64_t since_us, int timeout_ms, uint6
 
 int history_check(const struct bcast *b)
 {
-    if (b->io != NULL && bcast_keeps(b))
+    if (bcast_keeps(b))
         return BCAST_OK;
     if (b->io != NULL)
         return error_set(BCAST_ERR_UNSUPPORTED, "%s keeps no history that could be read", b->backend->name);

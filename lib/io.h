@@ -105,12 +105,6 @@ void io_out_land_all(struct io *io, int status); /* what was handed over and has
 void io_sink_result(struct bcast_sink *sink, uint64_t number, uint64_t count, int status);
 int io_check(struct io *io, const struct bcast_outgoing *out); /* does the backend take it? */
 
-/* Does the broker keep messages that can be fetched? */
-static inline bool io_keeps(const struct io *io)
-{
-    return io->b->capabilities.can & BCAST_CAN_HISTORY;
-}
-
 /* io_in.c. On the I/O thread. */
 /* BCAST_OK, or BCAST_TIMEOUT: the ring is full. Without memory the message is a gap. */
 int io_in_message(struct io *io, struct inlet *inlet, const struct bcast_incoming *message);

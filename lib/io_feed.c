@@ -122,12 +122,18 @@ static bool attach(struct feed *feed)
     return good;
 }
 
-/* Nothing is wanted that was before. */
-static void begin_now(struct feed *feed, char *place)
+static int set_marks(struct feed *feed, const char *place)
 {
     pthread_mutex_lock(&feed->marks->mutex);
     int status = marks_set(feed->marks, place);
     pthread_mutex_unlock(&feed->marks->mutex);
+    return status;
+}
+
+/* Nothing is wanted that was before. */
+static void begin_now(struct feed *feed, const char *place)
+{
+    int status = set_marks(feed, place);
     if (status == BCAST_OK && !attach(feed))
         status = BCAST_ERR_NOMEM;
     feed->phase = FEED_ENDED;
@@ -195,13 +201,9 @@ static void on_gap(struct inquiry *inquiry, const struct gap_record *gap)
 /* It is known where it begins: in front of the messages that are wanted. */
 static void found(struct feed *feed, const char *place)
 {
-    pthread_mutex_lock(&feed->marks->mutex);
-    int status = marks_set(feed->marks, place);
-    pthread_mutex_unlock(&feed->marks->mutex);
+    int status = marks_set(feed->at, place);
     if (status == BCAST_OK)
-        status = marks_set(feed->at, place);
-    if (status != BCAST_OK && feed->placed)
-        return; /* perhaps nobody waits for its word: it begins with another step */
+        status = set_marks(feed, place);
     if (status != BCAST_OK) {
         fail(feed, status, bcast_error_text());
         return;
@@ -246,6 +248,17 @@ static void on_end(struct inquiry *inquiry, const struct bcast_fetch_end *end)
 
 /* --------------------------------------------------------------------------------------------------------- steps -- */
 
+/* Its marks say where it begins. Perhaps nobody waits for its word: without memory it begins with another step. */
+static void begin_placed(struct feed *feed)
+{
+    char *place = marks_text(feed->marks);
+    if (place != NULL && marks_set(feed->at, place) == BCAST_OK) {
+        feed->phase = FEED_PAGES;
+        begun(feed, BCAST_OK, "");
+    }
+    memory_put(place);
+}
+
 static void begin(struct feed *feed)
 {
     struct topic *topic = topic_of(feed);
@@ -261,14 +274,10 @@ static void begin(struct feed *feed)
         return;
     }
     ring_notify_space(&feed->inlet.channel->ring, &feed->io->bell);
-    if (!feed->placed) {
+    if (feed->placed)
+        begin_placed(feed);
+    else
         feed->phase = FEED_WHERE;
-        return;
-    }
-    char *place = marks_text(feed->marks);
-    if (place != NULL)
-        found(feed, place);
-    memory_put(place);
 }
 
 static void put_seam(struct feed *feed)

@@ -74,13 +74,8 @@ int io_in_message(struct io *io, struct inlet *inlet, const struct bcast_incomin
 {
     _Alignas(8) unsigned char small[1024], *block = small;
     uint32_t size = 0;
-    struct bcast_incoming less = *message;
-    if (extra_measure(message, &size) != BCAST_OK) { /* more than anybody can publish here: data and id still arrive */
-        less.key = NULL;
-        less.key_size = less.header_count = 0;
-        message = &less;
-        extra_measure(message, &size);
-    }
+    struct bcast_incoming less;
+    message = extra_fit(message, &less, &size);
     if (size > sizeof small && (block = memory_get(size)) == NULL)
         return no_memory_for(io, inlet); /* half a message is none */
     if (size != 0)

@@ -81,7 +81,7 @@ static int sink_message(struct bcast_sink *sink, struct bcast_topic *is, const s
     struct io *io = io_of(sink);
     struct topic *topic = (struct topic *)(void *)is;
     int status = io_in_message(io, &topic->inlet, message);
-    while (status == BCAST_TIMEOUT && io_keeps(io) && ring_let_pass(&topic->inlet.channel->ring))
+    while (status == BCAST_TIMEOUT && bcast_keeps(io->b) && ring_let_pass(&topic->inlet.channel->ring))
         status = io_in_message(io, &topic->inlet, message);
     if (status == BCAST_TIMEOUT && !topic->paused) {
         topic->paused = true;
@@ -265,9 +265,9 @@ static void *io_run(void *argument)
         if (io->lost)
             deal_with_loss(io);
         io_topics_settle(io);
-        if (io->connected && io_keeps(io))
+        if (io->connected && bcast_keeps(io->b))
             io_fetch_wishes(io);
-        if (io_keeps(io))
+        if (bcast_keeps(io->b))
             io_feeds(io);
         io_topics_resume(io); /* behind the feeds: who has just come need not wait for who is full */
         if (io->connected && !io->lost)

@@ -26,7 +26,7 @@ static void unpause(struct io *io, struct topic *topic)
 static bool has_room(struct io *io, struct topic *topic)
 {
     struct ring *ring = &topic->inlet.channel->ring;
-    return ring_has_room(ring) || (io_keeps(io) && ring_let_pass(ring));
+    return ring_has_room(ring) || (bcast_keeps(io->b) && ring_let_pass(ring));
 }
 
 void io_topics_resume(struct io *io)

@@ -159,15 +159,12 @@ bool marks_has(struct marks *marks, const char *id)
     return mark->doubtful;
 }
 
-bool marks_cover(const struct marks *marks, const char *position)
+bool marks_cover(struct marks *marks, const char *position)
 {
     struct marks other = {.count = 0};
     bool cover = marks_set(&other, position) == BCAST_OK;
     for (size_t i = 0; i < other.count && cover; i++) {
-        const struct mark *one = &other.all[i], *mark = NULL;
-        for (size_t j = 0; j < marks->count && mark == NULL; j++)
-            if (same_part(&marks->all[j], one->id, one->part))
-                mark = &marks->all[j];
+        const struct mark *one = &other.all[i], *mark = find(marks, one->id, one->part);
         cover = mark != NULL && marks->order(one->id, mark->id) <= 0;
     }
     memory_put(other.all);

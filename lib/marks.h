@@ -40,10 +40,10 @@ int marks_set(struct marks *marks, const char *position);
 int marks_note(struct marks *marks, const char *id);
 /* Of every part, what comes next may have been had, or (false) not. */
 void marks_doubt(struct marks *marks, bool doubtful);
-bool marks_has(struct marks *marks,
-               const char *id); /* that message was had; if not, what follows in its part was not either */
-bool marks_cover(const struct marks *marks,
-                 const char *position); /* nothing of what is behind them is in front of it */
+/* Was that message had? If not, what follows in its part was not either. */
+bool marks_has(struct marks *marks, const char *id);
+/* Nothing that is behind the marks is in front of the position. */
+bool marks_cover(struct marks *marks, const char *position);
 /* Are these ids of the same part? Without the mutex. */
 static inline bool marks_same_part(const char *a, const char *b)
 {
